@@ -1,0 +1,611 @@
+"""What crosses the plugin border: value types, and the protocols that plugins implement.
+
+Hooks (``hookspecs``) *offer* these, ``poms.ini`` *chooses* them by name, services *call* them.
+Only the frozen types below cross; never database rows, never request objects. Times are aware
+UTC datetimes. A backend that cannot reach its system raises ``BackendUnavailable``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
+
+# --------------------------------------------------------------------------- settings and offers
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key of ``poms.ini``: what it is called, what it means, what holds if it is absent.
+
+    ``type`` is ``str``, ``int``, ``float``, ``bool``, ``list`` (comma separated) or ``seconds``
+    (a number with an optional unit s, m, h, d). ``default`` None means: required.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSection:
+    """A section of ``poms.ini`` that a plugin reads, e.g. ``[local_batch]``."""
+
+    name: str
+    help: str
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True)
+class PluginContext:
+    """All that a plugin is given to build a backend for one experiment.
+
+    ``options``: the plugin's own section of poms.ini, converted by its ``SettingsSection``.
+    ``data_dir``: the service's data directory; a plugin keeps its files below
+    ``data_dir / <its name>``. ``secret(name)`` returns a random text that is made once and
+    then stays the same for every process of the service.
+    """
+
+    experiment: str
+    options: Mapping[str, Any]
+    data_dir: Path
+    database_url: str
+    public_url: str
+    clock: Callable[[], datetime]
+    secret: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A backend that can be chosen by ``name``; ``factory`` builds it for one experiment.
+
+    ``section`` names the ``SettingsSection`` whose values become ``PluginContext.options``.
+    """
+
+    name: str
+    description: str
+    factory: Callable[[PluginContext], Any]
+    section: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOffer:
+    """Tables that a plugin keeps in the service's database.
+
+    ``metadata`` is a SQLAlchemy ``MetaData`` whose tables all begin with ``prefix``;
+    ``migrations`` is a directory of Alembic revisions. ``poms db upgrade`` applies them
+    with a version table of their own, ``alembic_version_<name>``.
+    """
+
+    name: str
+    prefix: str
+    metadata: Any
+    migrations: Path
+
+
+@dataclass(frozen=True, slots=True)
+class WsgiMount:
+    """A WSGI application that a plugin serves below ``prefix`` (e.g. ``/sam``).
+
+    The plugin authenticates its callers itself: browsers' identities are not passed on.
+    """
+
+    prefix: str
+    application: Callable[..., Iterable[bytes]]
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One line of ``poms check``: ``level`` is ``ok``, ``warning`` or ``error``."""
+
+    level: Literal["ok", "warning", "error"]
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a backend is: ``ok``, one sentence for people, and figures for a metrics page."""
+
+    ok: bool
+    message: str
+    checked_at: datetime
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link for people, e.g. to a monitoring page."""
+
+    label: str
+    url: str
+
+
+# --------------------------------------------------------------------------------------- launches
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """Everything that is needed to start one submission; written before anything is touched.
+
+    ``command`` and ``setup`` are shell text by design (written by people who may edit them);
+    every value of ``environment`` is data and is quoted by ``rules.shell``. ``attempt`` counts
+    from 1 and travels with the jobs as ``POMS4_LAUNCH_ATTEMPT``, the launch as ``POMS4_SUBMISSION_ID``.
+    """
+
+    submission_id: int
+    attempt: int
+    experiment: str
+    group: str
+    role: str
+    launcher: str
+    host: str
+    account: str
+    setup: str
+    command: str
+    environment: tuple[tuple[str, str], ...]
+    dataset: str = ""
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnvironment:
+    """What a launch script finds: directories put first on PATH, and variables to export."""
+
+    path: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransportResult:
+    """How a launch script ended. ``exit_status`` None: it was stopped (time or output limit)."""
+
+    exit_status: int | None
+    output: str
+    reason: str = ""
+
+
+@runtime_checkable
+class LaunchTransport(Protocol):
+    """Runs a launch script as an account on a host; ``local`` here, ``ssh`` elsewhere."""
+
+    def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
+            max_output_bytes: int) -> TransportResult:
+        """Run ``script`` (bash, given over standard input), copying its output to ``log`` as it comes.
+
+        Raises BackendUnavailable when the script could not be started at all. When the time
+        or output limit is passed the whole process group is ended.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitOutcome:
+    """What came of a submit: jobs were ``started``, it was ``refused``, or it is ``unclear``.
+
+    ``unclear`` means: ask ``find`` before any second attempt. ``batch_ids`` are cluster
+    ids, ``cluster@schedd``, in the order in which they were printed.
+    """
+
+    kind: Literal["started", "unclear", "refused"]
+    batch_ids: tuple[str, ...] = ()
+    message: str = ""
+    exit_status: int | None = None
+
+
+# -------------------------------------------------------------------------------------------- jobs
+
+
+class JobState(IntEnum):
+    """States of one job. 1 to 5 are HTCondor's numbers; FAILED is a job that ended badly."""
+
+    IDLE = 1
+    RUNNING = 2
+    REMOVED = 3
+    COMPLETED = 4
+    HELD = 5
+    FAILED = 6
+
+    @property
+    def is_final(self) -> bool:
+        return self in (JobState.REMOVED, JobState.COMPLETED, JobState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """One job as its batch system sees it. ``batch_id`` is ``cluster.proc@schedd``.
+
+    Seconds are of the last run; memory is in MiB (1024 * 1024 bytes). ``attempts`` counts the times it was started.
+    """
+
+    submission_id: int
+    batch_id: str
+    state: JobState
+    since: datetime
+    site: str = ""
+    node: str = ""
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    hold_code: int | None = None
+    hold_reason: str = ""
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+    memory_used_mb: int | None = None
+    memory_asked_mb: int | None = None
+    attempts: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobCount:
+    """How many live jobs of a submission are in one state (and held for one reason code)."""
+
+    submission_id: int
+    state: JobState
+    count: int
+    hold_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSnapshot:
+    """All live jobs that carry a POMS submission id, counted in one query of the pool."""
+
+    taken_at: datetime
+    counts: tuple[JobCount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Departures:
+    """Jobs that left the queue since a cursor, and the cursor to give next time.
+
+    A record may be reported twice (the caller's writes are idempotent) but never skipped.
+    """
+
+    records: tuple[JobRecord, ...]
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSelection:
+    """Which jobs to act on: all of the submissions named, or exactly the batch ids named."""
+
+    submission_ids: tuple[int, ...] = ()
+    batch_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ActResult:
+    """What an action did: jobs changed, jobs already so, and what was refused and why."""
+
+    changed: int
+    unchanged: int = 0
+    refused: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCluster:
+    """A cluster in queue or history that carries a submission's id."""
+
+    batch_id: str
+    jobs: int
+    attempt: int = 1
+
+
+@runtime_checkable
+class JobBackend(Protocol):
+    """A batch system, for one experiment. All methods may be called from any thread."""
+
+    def environment(self, plan: LaunchPlan) -> BatchEnvironment:
+        """What the launch script of ``plan`` finds on PATH and in its environment."""
+        ...
+
+    def submit(self, plan: LaunchPlan, script: str, transport: LaunchTransport, log: BinaryIO,
+               timeout_seconds: float) -> SubmitOutcome:
+        """Start the jobs of ``plan`` once. ``script`` is the whole launch script.
+
+        Never raises for what the batch system says: doubt is ``unclear``.
+        """
+        ...
+
+    def find(self, submission_id: int) -> list[FoundCluster]:
+        """Clusters in queue *and* history that carry the id; raises BackendUnavailable in doubt."""
+        ...
+
+    def snapshot(self) -> PoolSnapshot:
+        """Count every live job that carries a POMS id, in one query."""
+        ...
+
+    def departed(self, cursor: str) -> Departures:
+        """Jobs that ended or were removed since ``cursor`` ("" = from the oldest still known)."""
+        ...
+
+    def jobs(self, submission_ids: Collection[int]) -> list[JobRecord]:
+        """The live jobs of some submissions, one by one."""
+        ...
+
+    def act(self, action: Literal["hold", "release", "remove"], selection: JobSelection, reason: str) -> ActResult:
+        """Hold, release or remove jobs; counts what changed. Nothing matching is not an error."""
+        ...
+
+    def fetch_log(self, batch_id: str, which: Literal["stdout", "stderr", "log"]) -> Iterator[bytes]:
+        """The text a job wrote so far, in pieces. Raises NotFound if there is none (any more)."""
+        ...
+
+    def health(self) -> Health: ...
+
+
+# ------------------------------------------------------------------------------------------- files
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionView:
+    """What a data backend needs to know of a submission to find its files.
+
+    ``patterns`` are the output patterns in force (``%`` is any text; one with a blank is a
+    query fragment); ``ancestor_depth`` is the number of generations from input to output.
+    """
+
+    submission_id: int
+    experiment: str
+    project: str
+    dataset: str
+    software_version: str
+    created_at: datetime
+    patterns: tuple[str, ...] = ("%",)
+    ancestor_depth: int = 1
+    stage_type: str = "regular"
+    owner: str = ""
+    owner_role: str = "production"
+    jobs_expected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """Whether enough output is accounted for: ``located`` of ``expected`` (see ``unit``).
+
+    With input: inputs that have located children of every pattern, of inputs consumed.
+    Without input: located outputs, of outputs expected. ``generated`` counts output files.
+    """
+
+    located: int
+    expected: int
+    consumed: int = 0
+    generated: int = 0
+    unit: str = "input files"
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedDataset:
+    """A dataset that POMS is about to use: the query that defines it and its size now."""
+
+    query: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """One input file of a submission and what became of it.
+
+    ``state`` is one of unknown, delivered, transferred, consumed, completed, skipped, failed, cancelled.
+    """
+
+    file_name: str
+    state: str
+    size_bytes: int | None = None
+    job: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file that a submission made; ``parents`` are the names of the inputs it came from."""
+
+    file_name: str
+    size_bytes: int | None = None
+    located: bool = False
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSummary:
+    """The state of the delivery of one dataset to one submission's jobs."""
+
+    project: str
+    status: str
+    definition: str
+    snapshot_id: int | None
+    files_in_snapshot: int
+    file_counts: Mapping[str, int] = field(default_factory=dict)
+    process_counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def consumed(self) -> int:
+        return self.file_counts.get("consumed", 0) + self.file_counts.get("completed", 0)
+
+
+@runtime_checkable
+class DataBackend(Protocol):
+    """A file catalogue and delivery system, for one experiment.
+
+    A *query* is text in the backend's own language (SAM dimensions for ``local`` and ``sam``).
+    A bad query raises ``Invalid`` with the position; an unknown definition or project ``NotFound``.
+    """
+
+    def count(self, query: str) -> int: ...
+
+    def list(self, query: str, limit: int | None = None) -> list[str]:
+        """File names in the backend's fixed order."""
+        ...
+
+    def define(self, name: str, query: str, description: str = "") -> None:
+        """Make the definition; the same name with the same query again is no change.
+
+        The same name with another query replaces it; ``Conflict`` if it was used already.
+        """
+        ...
+
+    def definition(self, name: str) -> str | None:
+        """The query of a definition, or None if there is no such definition."""
+        ...
+
+    def dataset_query(self, dataset: str) -> str:
+        """The query that gives the files of a definition (``defname: X``)."""
+        ...
+
+    def snapshot(self, definition: str) -> int:
+        """Freeze the files that the definition gives now; an unchanged list has the same id."""
+        ...
+
+    def create_project(self, name: str, definition: str, user: str) -> str:
+        """Begin delivery of a definition's files; returns the project's address for jobs."""
+        ...
+
+    def end_project(self, name: str) -> None: ...
+
+    def project_summary(self, project: str) -> ProjectSummary: ...
+
+    def file_states(self, submission: SubmissionView) -> Iterator[FileState]:
+        """Input files of the submission's project; nothing if it has none."""
+        ...
+
+    def output_files(self, submission: SubmissionView) -> Iterator[OutputFile]:
+        """Files made by the submission, whether located or only declared."""
+        ...
+
+    def output_counts(self, submission: SubmissionView) -> FileCounts:
+        """Is the output there? The figures that completion type ``located`` is decided on."""
+        ...
+
+    def recovery_kinds(self) -> Mapping[str, str]:
+        """Recovery types that this backend knows, with one sentence each."""
+        ...
+
+    def recovery_files(self, submission: SubmissionView, kind: str) -> DerivedDataset:
+        """The files a recovery of this kind would process again; count 0 = nothing to do."""
+        ...
+
+    def dependency_files(self, submission: SubmissionView, patterns: Sequence[str], number: int) -> DerivedDataset:
+        """Output of the submission that matches any pattern, for its consumer ``number`` (from 1)."""
+        ...
+
+    def job_environment(self, plan: LaunchPlan) -> tuple[tuple[str, str], ...]:
+        """Variables by which launch script and jobs reach this catalogue."""
+        ...
+
+    def links(self, kind: Literal["project", "file", "definition"], name: str) -> list[Link]: ...
+
+    def health(self) -> Health: ...
+
+
+# ------------------------------------------------------------------------------------------ splits
+
+
+@dataclass(frozen=True, slots=True)
+class SplitParameter:
+    """A parameter of a split type, for its form: positional, or a keyword with a default."""
+
+    name: str
+    help: str
+    keyword: bool = False
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitContext:
+    """What a split works on. ``position`` is the document stored after the last slice, or None.
+
+    ``unique`` is a text that differs for every launch; ``arguments`` is what ``parse`` returned.
+    """
+
+    dataset: str
+    arguments: Mapping[str, Any]
+    position: Mapping[str, Any] | None
+    data: DataBackend
+    unique: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One piece of the input: the dataset (or parameter) to launch with and the position after it."""
+
+    dataset: str
+    position: Mapping[str, Any] | None
+    files: int | None = None
+
+
+@runtime_checkable
+class SplitType(Protocol):
+    """A way of cutting a stage's input into successive submissions."""
+
+    name: str
+    description: str
+    parameters: tuple[SplitParameter, ...]
+    editor: str
+    """Name of a special editor of the dataset field (``list``, ``multiparam``), or ""."""
+
+    def parse(self, arguments: Sequence[tuple[str | None, str]]) -> Mapping[str, Any]:
+        """Check (keyword or None, text) arguments; raises Invalid naming each bad one."""
+        ...
+
+    def next(self, context: SplitContext) -> Slice | None:
+        """The slice at the position, its definitions declared; None when nothing is left.
+
+        A catalogue that does not answer raises BackendUnavailable and is never taken for the end.
+        """
+        ...
+
+    def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
+        """Up to ``n`` coming slices, without declaring anything."""
+        ...
+
+    def length(self, context: SplitContext) -> int | None:
+        """The number of slices in all, None if it cannot be known."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------- identity
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What an identity source may look at. Header names are lower case; ``environ`` is WSGI's.
+
+    ``duplicates`` are header names that came twice or in two spellings: never to be believed.
+    """
+
+    headers: Mapping[str, str]
+    peer: str
+    method: str
+    path: str
+    environ: Mapping[str, Any]
+    duplicates: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sent a request. ``via_browser`` identities need CSRF defence for changes."""
+
+    username: str
+    source: str
+    via_browser: bool = True
+    display_name: str = ""
+
+
+@runtime_checkable
+class IdentitySource(Protocol):
+    """A way of knowing who sent a request; must not use the network."""
+
+    def identify(self, request: RequestFacts) -> Identity | None:
+        """The sender, or None to let the next source decide. Raises NotAuthenticated to refuse outright."""
+        ...
+
+    def start_checks(self, listen: str) -> list[CheckResult]:
+        """Is this source safe on this listen address? An ``error`` result stops the start-up."""
+        ...
