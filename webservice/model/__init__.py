@@ -1,1 +1,33 @@
+"""The tables of POMS. Import them from here, so that the metadata is always complete."""
 
+from poms.webservice.model.base import Base
+from poms.webservice.model.blocks import JobType, LoginSetup, Recovery
+from poms.webservice.model.campaigns import (
+    Campaign,
+    CampaignDependency,
+    CampaignStage,
+    CampaignTag,
+    CampaignVersion,
+    StageStatusCount,
+    Tag,
+)
+from poms.webservice.model.people import Experiment, Experimenter, Membership, ServiceSetting
+from poms.webservice.model.submissions import (
+    AgentTask,
+    Delivery,
+    Event,
+    Job,
+    Launch,
+    Snapshot,
+    Submission,
+    SubmissionFile,
+    SubmissionHistory,
+    SubmissionStatus,
+)
+
+__all__ = [
+    "AgentTask", "Base", "Campaign", "CampaignDependency", "CampaignStage", "CampaignTag", "CampaignVersion",
+    "Delivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch", "LoginSetup", "Membership",
+    "Recovery", "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile",
+    "SubmissionHistory", "SubmissionStatus", "Tag",
+]
