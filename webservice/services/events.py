@@ -1,0 +1,54 @@
+"""The event log: one row for each thing that happened, in the transaction that made it happen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from poms.webservice.model import Event, Submission
+
+# Every kind there is, with the sentence that pages show. A kind that is not here is refused.
+KINDS = {
+    "campaign.created": "Campaign created",
+    "campaign.saved": "Campaign text saved",
+    "campaign.activated": "Campaign made active",
+    "campaign.deactivated": "Campaign made inactive",
+    "campaign.deleted": "Campaign deleted",
+    "launch.requested": "Launch requested",
+    "launch.held": "Launch kept, launches are held",
+    "launch.released": "Held launch released",
+    "launch.cancelled": "Launch cancelled",
+    "launch.started": "Jobs submitted",
+    "launch.adopted": "Jobs found in the batch system and adopted",
+    "launch.retried": "Launch to be tried again",
+    "launch.failed": "Launch failed",
+    "launch.skipped": "Launch skipped, nothing to do",
+    "submission.status": "Status changed",
+    "submission.reported": "Status report",
+    "submission.located_by_hand": "Skip ahead to Located asked for",
+    "recovery.owed": "Recovery to be launched",
+    "dependency.owed": "Next stage to be launched",
+    "jobs.held": "Jobs held",
+    "jobs.released": "Jobs released",
+    "jobs.removed": "Jobs removed",
+    "split.end": "No more splits",
+    "split.reset": "Split position changed",
+    "stage.held": "Stage launches held",
+    "stage.released": "Stage launches allowed",
+    "service.launches": "Launches of the whole service held or allowed",
+}
+
+
+def record(session: Session, kind: str, at: datetime, actor: str, *, submission: Submission | None = None,
+           experiment: str | None = None, campaign_id: int | None = None, stage_id: int | None = None,
+           submission_id: int | None = None, batch_id: str | None = None, **data: Any) -> None:
+    """Add an event. A submission gives experiment, campaign and stage by itself."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of event: {kind}")
+    if submission is not None:
+        experiment, campaign_id = submission.experiment, submission.campaign_id
+        stage_id, submission_id = submission.campaign_stage_id, submission.submission_id
+    session.add(Event(kind=kind, at=at, actor=actor, experiment=experiment, campaign_id=campaign_id,
+                      campaign_stage_id=stage_id, submission_id=submission_id, batch_id=batch_id, data=data or None))
