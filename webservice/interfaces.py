@@ -172,7 +172,13 @@ class TransportResult:
 
 @runtime_checkable
 class LaunchTransport(Protocol):
-    """Runs a launch script as an account on a host; ``local`` here, ``ssh`` elsewhere."""
+    """Runs a launch script as an account on a host; ``local`` here, ``ssh`` elsewhere.
+
+    ``dies_with_caller``: a script does not outlive the process that runs it, so that after a crash
+    a second attempt need not wait until the first could have ended by itself.
+    """
+
+    dies_with_caller: bool
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
             max_output_bytes: int) -> TransportResult:
@@ -291,16 +297,27 @@ class ActResult:
 
 @dataclass(frozen=True, slots=True)
 class FoundCluster:
-    """A cluster in queue or history that carries a submission's id."""
+    """A cluster in queue or history that carries a submission's id.
+
+    ``project`` and ``command`` are what the cluster itself records: the project that feeds its
+    jobs, and the command line by which it was submitted; "" if it does not say.
+    """
 
     batch_id: str
     jobs: int
     attempt: int = 1
+    project: str = ""
+    command: str = ""
 
 
 @runtime_checkable
 class JobBackend(Protocol):
-    """A batch system, for one experiment. All methods may be called from any thread."""
+    """A batch system, for one experiment. All methods may be called from any thread.
+
+    ``pool`` names what it reads: back ends of several experiments with the same pool are polled once.
+    """
+
+    pool: str
 
     def environment(self, plan: LaunchPlan) -> BatchEnvironment:
         """What the launch script of ``plan`` finds on PATH and in its environment."""

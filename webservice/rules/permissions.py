@@ -87,3 +87,19 @@ def refusal(actor: Actor, action: Action, *, owner_role: str | None = None,
 def acting_roles(role_held: str, is_root: bool) -> tuple[str, ...]:
     """The roles a person may act in; root may act in all, in every experiment."""
     return ROLES if is_root else MAY_ACT_AS.get(role_held, ())
+
+
+def launch_host_refusal(vo_role: str, host: str, *, experiment: str, creator_role: str,
+                        analysis_hosts: tuple[str, ...] | list[str]) -> str | None:
+    """Why a stage may not be launched on a host; host names are compared whole.
+
+    A stage made by an analysis user runs as Analysis, on the hosts set aside for it, and nowhere else.
+    """
+    role = vo_role.lower()
+    if creator_role == ANALYSIS and role != ANALYSIS:
+        return f"Not Authorized: a stage made in the analysis role must have vo_role Analysis, not {vo_role}."
+    if role == ANALYSIS and host not in analysis_hosts:
+        return f"Not Authorized: {host} is not an analysis launch node for {experiment}."
+    if role == PRODUCTION and host in analysis_hosts and experiment not in host and experiment != "samdev":
+        return f"Not Authorized: {host} is not an {experiment} experiment node."
+    return None

@@ -1,0 +1,458 @@
+"""The one way to start a stage: button, client, schedule, dependency, recovery, release, test.
+
+``prepare`` works everything out and touches nothing that matters; ``preview`` stops there. Storing
+is one transaction: submission, snapshots, history, split position and the launch row with its
+unique key. The batch system is never contacted from here; ``services.launches`` does that.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, joinedload
+
+from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound
+from poms.webservice.interfaces import LaunchPlan, Slice, SplitContext
+from poms.webservice.model import (
+    Campaign,
+    CampaignDependency,
+    CampaignStage,
+    Delivery,
+    Experiment,
+    Experimenter,
+    Launch,
+    ServiceSetting,
+    Submission,
+)
+from poms.webservice.rules import naming, parameters, permissions
+from poms.webservice.rules.permissions import Actor
+from poms.webservice.rules.splits import parse_split
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services import events, snapshots, submissions
+from poms.webservice.services.core import Core
+
+Pairs = tuple[tuple[str, str], ...]
+SPLIT_RETRIES = 5
+
+
+class NoMoreSplits(Conflict):
+    """The split of the stage is at its end; reset it, or change the dataset, to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """What somebody, or something, wants launched. ``key`` is unique: the same key launches once.
+
+    ``dataset_override`` replaces the stage's dataset and split; if ``define`` is given, POMS declares it
+    with that query first. ``recovery_of`` is the original submission, ``depends_on`` the provider's.
+    """
+
+    stage_id: int
+    key: str
+    kind: Literal["manual", "test", "schedule", "recovery", "dependency"] = "manual"
+    dataset_override: str = ""
+    define: str = ""
+    param_overrides: Pairs = ()
+    test: bool = False
+    note: str = ""
+    recovery_of: int | None = None
+    depends_on: int | None = None
+    campaign_dep_id: int | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """The request as stored with its launch row."""
+        return asdict(self)
+
+    @staticmethod
+    def from_document(document: Mapping[str, Any]) -> LaunchRequest:
+        pairs = tuple((key, value) for key, value in document["param_overrides"])
+        return LaunchRequest(**{**document, "param_overrides": pairs})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a launch request came to. ``held``: kept until released; ``queued``: an agent will submit it."""
+
+    state: str
+    launch_id: int
+    submission_id: int | None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything known before anything is written. ``plan`` has submission id 0 until it is stored."""
+
+    request: LaunchRequest
+    stage: CampaignStage
+    campaign: Campaign
+    launcher: Experimenter
+    dataset: str
+    slice: Slice | None
+    split_position: Mapping[str, Any] | None
+    plan: LaunchPlan
+    hold_reason: str = ""
+    delivered: tuple[str, ...] = field(default=(), repr=False)
+
+    def plan_for(self, submission_id: int) -> LaunchPlan:
+        """The plan with the submission's number filled in; the preview shows the same text with N."""
+        number = str(submission_id)
+        environment = tuple((name, value.replace(_NUMBER, number)) for name, value in self.plan.environment)
+        return replace(self.plan, submission_id=submission_id, environment=environment)
+
+
+# Stands for the submission's number until the row exists; cannot be typed by anybody.
+_NUMBER = "\x00submission\x00"
+
+
+def launch(core: Core, actor: Actor, request: LaunchRequest) -> Outcome:
+    """Store the launch of a stage; the answer comes as soon as it is committed.
+
+    Raises Invalid (something of the stage cannot be launched), NotAllowed, NotFound, NoMoreSplits,
+    BackendUnavailable (the catalogue is needed to cut the next slice and does not answer).
+    """
+    known = find_by_key(core, request.key)
+    if known is not None:
+        return known
+    for _ in range(SPLIT_RETRIES):
+        prepared = prepare(core, actor, request)
+        try:
+            return _store(core, actor, prepared)
+        except _PositionMoved:
+            continue
+        except IntegrityError:
+            known = find_by_key(core, request.key)
+            if known is None:
+                raise
+            return known
+    raise Conflict("Other launches of this stage keep taking the next slice; try again in a moment.")
+
+
+def preview(core: Core, actor: Actor, request: LaunchRequest) -> Prepared:
+    """What ``launch`` would do, worked out by the same code and stopped before it writes."""
+    return prepare(core, actor, request, peek=True)
+
+
+def find_by_key(core: Core, key: str) -> Outcome | None:
+    """The outcome of the launch that was stored under this key, if any."""
+    with core.db.read() as session:
+        row = session.scalar(select(Launch).where(Launch.key == key))
+        return None if row is None else Outcome(row.state, row.launch_id, row.submission_id, row.message or "")
+
+
+def prepare(core: Core, actor: Actor, request: LaunchRequest, *, peek: bool = False) -> Prepared:
+    """Work out dataset, parameters, command and environment of a launch."""
+    with core.db.read() as session:
+        stage = _load_stage(session, request.stage_id, actor.experiment)
+        launcher = session.get_one(Experimenter, actor.experimenter_id)
+        consumers = session.scalars(
+            select(CampaignDependency.consumer_campaign_stage_id)
+            .where(CampaignDependency.provider_campaign_stage_id == stage.campaign_stage_id)).all()
+        hold_reason = held_because(session, stage)
+    _require_launchable(core, actor, stage)
+    if hold_reason and not peek:
+        return Prepared(request, stage, stage.campaign, launcher, "", None, None, _no_plan(stage), hold_reason)
+    # Only ``peek`` shows a plan for a held stage; a held launch works its dataset out when it is released.
+    piece, position = _next_slice(core, stage, request, peek=peek)
+    dataset = request.dataset_override or (piece.dataset if piece else _no_none(stage.dataset))
+    if request.define and not peek:
+        core.backends.data(stage.experiment).define(request.dataset_override, request.define)
+    others = sum(1 for consumer in set(consumers) if consumer != stage.campaign_stage_id)
+    plan = _plan(core, stage, launcher, request, dataset, others)
+    delivered = tuple(_files_of(core, stage, dataset)) if request.kind == "dependency" and not peek else ()
+    return Prepared(request, stage, stage.campaign, launcher, dataset, piece, position, plan, hold_reason, delivered)
+
+
+def settle_owed(core: Core, launch_id: int, epoch: int) -> Outcome:
+    """Turn an owed launch into a queued one (or a held one); ``epoch`` is the caller's lease.
+
+    Called by an agent for launches that were written together with their parent's last status.
+    """
+    with core.db.read() as session:
+        row = session.get_one(Launch, launch_id)
+        actor = _launcher_as_actor(session, row)
+        request = LaunchRequest.from_document(row.request)
+    for _ in range(SPLIT_RETRIES):
+        prepared = prepare(core, actor, request)
+        try:
+            return _store(core, actor, prepared, owed=(launch_id, epoch))
+        except _PositionMoved:
+            continue
+    raise Conflict("Other launches of this stage keep taking the next slice.")
+
+
+def owe(session: Session, request: LaunchRequest, *, stage: CampaignStage, launcher_id: int, now: datetime) -> bool:
+    """Write a launch that is owed, in the caller's transaction; False if it was written before."""
+    if session.scalar(select(Launch.launch_id).where(Launch.key == request.key)) is not None:
+        return False
+    session.add(_new_row(request, "owed", stage, launcher_id, now))
+    return True
+
+
+def held_because(session: Session, stage: CampaignStage) -> str:
+    """Why launches of this stage are kept back just now; "" if they are not."""
+    if stage.hold_experimenter_id is not None:
+        return f"Campaign stage {stage.name} launches currently held" + _because(stage.hold_reason)
+    campaign = stage.campaign
+    if campaign is not None and campaign.held_by is not None:
+        return f"Campaign {campaign.name} launches currently held" + _because(campaign.held_reason)
+    experiment = session.get_one(Experiment, stage.experiment)
+    if experiment.launches_held_by is not None:
+        return f"{stage.experiment} launches currently held" + _because(experiment.launches_held_reason)
+    service = session.get(ServiceSetting, "launches")
+    if service is not None and service.value == "hold":
+        return "Job launches currently held" + _because(service.reason)
+    return ""
+
+
+# ------------------------------------------------------------------------------------- preparing
+
+
+def _load_stage(session: Session, stage_id: int, experiment: str) -> CampaignStage:
+    stage = session.scalar(
+        select(CampaignStage)
+        .where(CampaignStage.campaign_stage_id == stage_id, CampaignStage.experiment == experiment)
+        .options(joinedload(CampaignStage.campaign), joinedload(CampaignStage.job_type),
+                 joinedload(CampaignStage.login_setup)))
+    if stage is None:
+        raise NotFound(f"There is no stage {stage_id} in {experiment}.")
+    return stage
+
+
+def _require_launchable(core: Core, actor: Actor, stage: CampaignStage) -> None:
+    refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
+    if refusal:
+        raise NotAllowed(refusal)
+    if stage.campaign is None:
+        raise Invalid(f"Stage {stage.name} no longer belongs to a campaign; add it to the campaign's text again.")
+    settings = core.settings.experiment(stage.experiment)
+    refusal = permissions.launch_host_refusal(
+        stage.vo_role, stage.login_setup.launch_host, experiment=stage.experiment, creator_role=stage.creator_role,
+        analysis_hosts=settings.analysis_launch_hosts)
+    if refusal:
+        raise NotAllowed(refusal)
+
+
+def _next_slice(core: Core, stage: CampaignStage, request: LaunchRequest, *,
+                peek: bool) -> tuple[Slice | None, Mapping[str, Any] | None]:
+    if request.dataset_override:
+        return None, None
+    text, position = split_in_force(stage, test=request.test)
+    spec = parse_split(text)
+    if spec is None:
+        return None, None
+    split = core.backends.split_type(spec.name)
+    context = SplitContext(dataset=stage.dataset, arguments=split.parse(spec.arguments), position=position,
+                           data=core.backends.data(stage.experiment), unique=str(uuid.uuid4()), now=core.clock())
+    if peek:
+        pieces = split.peek(context)
+        piece = pieces[0] if pieces else None
+    else:
+        piece = split.next(context)
+    if piece is None:
+        raise NoMoreSplits("No more splits in this campaign. Reset the split of the stage to start over.")
+    return piece, position
+
+
+def split_in_force(stage: CampaignStage, *, test: bool) -> tuple[str, Mapping[str, Any] | None]:
+    """The split specification of a launch and its position: test launches have their own if they have a type."""
+    if test and _no_none(stage.test_split_type):
+        return stage.test_split_type or "", stage.last_split_test
+    return stage.cs_split_type or "", stage.cs_last_split
+
+
+def _plan(core: Core, stage: CampaignStage, launcher: Experimenter, request: LaunchRequest, dataset: str,
+          consumers: int) -> LaunchPlan:
+    campaign, job_type, setup = stage.campaign, stage.job_type, stage.login_setup
+    test = request.test or campaign.campaign_type == "test"
+    group = naming.group_of(stage.experiment)
+    variables = parameters.launch_variables(
+        keywords=campaign.campaign_keywords or {}, dataset=dataset, version=stage.software_version, group=group,
+        experimenter=launcher.username, experiment=stage.experiment)
+    pairs = parameters.launch_parameters(
+        job_type=job_type.definition_parameters, campaign=(campaign.defaults or {}).get("param_overrides") or [],
+        merge_overrides=stage.merge_overrides, stage=stage.param_overrides, launch=request.param_overrides,
+        test=stage.test_param_overrides, is_test=test)
+    command = parameters.join_command(job_type.launch_script, pairs)
+    if not command:
+        raise Invalid(f"Job type {job_type.name} has no launch script; give it one.", field="launch_script")
+    command = parameters.substitute(command, variables, f"launch command of job type {job_type.name}")
+    system = parameters.system_variables(variables)
+    place = f"login setup {setup.name}"
+    plan = LaunchPlan(
+        submission_id=0, attempt=1, experiment=stage.experiment, group=group, role=stage.vo_role.lower(),
+        launcher=launcher.username, host=parameters.substitute(setup.launch_host, system, f"host of {place}"),
+        account=parameters.substitute(setup.launch_account, system, f"account of {place}"),
+        setup=parameters.substitute(setup.launch_setup, system, f"setup of {place}"),
+        command=command, environment=(), dataset=variables["dataset"], test=test)
+    environment = _environment(stage, plan, request, consumers)
+    return replace(plan, environment=environment + core.backends.data(stage.experiment).job_environment(plan))
+
+
+def _environment(stage: CampaignStage, plan: LaunchPlan, request: LaunchRequest, consumers: int) -> Pairs:
+    campaign = stage.campaign.name.replace(" ", "_")
+    name = stage.name.replace(" ", "_")
+    parent = request.recovery_of
+    return (
+        ("POMS4_CAMPAIGN_STAGE_ID", str(stage.campaign_stage_id)),
+        ("POMS4_CAMPAIGN_STAGE_NAME", name),
+        ("POMS4_CAMPAIGN_STAGE_TYPE", stage.campaign_stage_type),
+        ("POMS4_CAMPAIGN_TYPE", stage.campaign_stage_type),
+        ("POMS4_CAMPAIGN_ID", str(stage.campaign_id)),
+        ("POMS4_CAMPAIGN_NAME", campaign),
+        ("POMS4_SUBMISSION_ID", _NUMBER),
+        ("POMS4_TEST_LAUNCH", str(plan.test)),
+        ("POMS_CAMPAIGN_ID", str(stage.campaign_stage_id)),
+        ("POMS_CAMPAIGN_NAME", naming.combined_name(campaign, name)),
+        ("POMS_PARENT_TASK_ID", "" if parent is None else str(parent)),
+        ("POMS_TASK_ID", _NUMBER),
+        ("POMS_LAUNCHER", plan.launcher),
+        ("POMS_TEST", ""),
+        ("POMS_TASK_DEFINITION_ID", str(stage.job_type_id)),
+        ("POMS_NUM_DEPENDENCIES", str(consumers)),
+        ("JOBSUB_GROUP", plan.group),
+        ("GROUP", plan.group),
+    )
+
+
+def _no_plan(stage: CampaignStage) -> LaunchPlan:
+    return LaunchPlan(0, 0, stage.experiment, "", "", "", "", "", "", "", ())
+
+
+def _files_of(core: Core, stage: CampaignStage, dataset: str) -> list[str]:
+    data = core.backends.data(stage.experiment)
+    return data.list(data.dataset_query(dataset))
+
+
+def _launcher_as_actor(session: Session, row: Launch) -> Actor:
+    """The person on whose behalf an owed launch is made, in the role its stage belongs to."""
+    person = session.get_one(Experimenter, row.launcher)
+    stage = session.get_one(CampaignStage, row.campaign_stage_id)
+    return Actor(person.experimenter_id, person.username, row.experiment, stage.creator_role, person.root)
+
+
+# --------------------------------------------------------------------------------------- storing
+
+
+class _PositionMoved(Exception):
+    """Another launch took the slice that was prepared; work the next one out."""
+
+
+def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] | None = None) -> Outcome:
+    now = core.clock()
+    request = prepared.request
+    with core.db.write() as session:
+        stage = session.get_one(CampaignStage, request.stage_id, with_for_update=True)
+        row = _owed_row(session, owed) if owed else _new_row(request, "queued", stage, actor.experimenter_id, now)
+        if not owed:
+            session.add(row)
+        if prepared.hold_reason:
+            row.state, row.hold_reason = "held", prepared.hold_reason
+            row.lease_owner = row.lease_until = None
+            session.flush()
+            events.record(session, "launch.held", now, actor.username, experiment=row.experiment,
+                          campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, reason=prepared.hold_reason)
+            return Outcome("held", row.launch_id, None, prepared.hold_reason)
+        _move_split(stage, prepared)
+        submission = _add_submission(session, stage, prepared, now)
+        row.submission_id = submission.submission_id
+        row.plan = _plan_document(prepared.plan_for(submission.submission_id))
+        row.log_name = naming.launch_log_name(stage.campaign_stage_id, submission.submission_id, actor.username, now)
+        approval = stage.campaign_stage_type == "approval"
+        row.state = "launched" if approval else "queued"
+        session.add_all(Delivery(provider_submission_id=request.depends_on, file_name=name, delivered_at=now,
+                                 consumer_campaign_stage_id=stage.campaign_stage_id,
+                                 consumer_submission_id=submission.submission_id) for name in prepared.delivered)
+        campaign = session.get_one(Campaign, stage.campaign_id)
+        if not campaign.active:
+            campaign.active = True
+            events.record(session, "campaign.activated", now, actor.username, experiment=campaign.experiment,
+                          campaign_id=campaign.campaign_id, reason="a launch")
+        campaign.last_activity_at = now
+        session.flush()
+        return Outcome(row.state, row.launch_id, submission.submission_id)
+
+
+def _owed_row(session: Session, owed: tuple[int, int]) -> Launch:
+    launch_id, epoch = owed
+    row = session.get_one(Launch, launch_id, with_for_update=True)
+    if row.lease_epoch != epoch or row.state != "owed":
+        raise Conflict(f"Launch {launch_id} was taken over by another agent.")
+    return row
+
+
+def _new_row(request: LaunchRequest, state: str, stage: CampaignStage, launcher_id: int, now: datetime) -> Launch:
+    return Launch(key=request.key, kind=request.kind, state=state, experiment=stage.experiment,
+                  campaign_id=stage.campaign_id, campaign_stage_id=stage.campaign_stage_id,
+                  parent_submission_id=request.recovery_of or request.depends_on,
+                  campaign_dep_id=request.campaign_dep_id, launcher=launcher_id, request=request.to_document(),
+                  not_before=now, created=now)
+
+
+def _move_split(stage: CampaignStage, prepared: Prepared) -> None:
+    """Take the slice, unless another launch moved the position since it was worked out."""
+    if prepared.slice is None:
+        return
+    text, position = split_in_force(stage, test=prepared.request.test)
+    if position != prepared.split_position:
+        raise _PositionMoved
+    test_split = prepared.request.test and bool(_no_none(stage.test_split_type))
+    new = None if prepared.slice.position is None else dict(prepared.slice.position)
+    if test_split:
+        stage.last_split_test = new
+    else:
+        stage.cs_last_split = new
+
+
+def _add_submission(session: Session, stage: CampaignStage, prepared: Prepared, now: datetime) -> Submission:
+    request, keywords = prepared.request, prepared.campaign.campaign_keywords or {}
+    params: dict[str, Any] = {}
+    if prepared.dataset:
+        params["dataset"] = prepared.dataset
+    if prepared.plan.test:
+        params["test"] = 1
+    if request.note:
+        params["parent"] = request.note
+    approval = stage.campaign_stage_type == "approval"
+    status = Status.AWAITING_APPROVAL if approval else Status.NEW
+    submission = Submission(
+        experiment=stage.experiment, campaign_id=stage.campaign_id, campaign_stage_id=stage.campaign_stage_id,
+        creator=prepared.launcher.experimenter_id, created=now, updated=now, status_id=int(status), status_since=now,
+        submission_params=params, depends_on=request.depends_on, recovery_tasks_parent=request.recovery_of,
+        campaign_version_number=prepared.campaign.version_number,
+        campaign_stage_snapshot_id=snapshots.store(
+            session, snapshots.STAGE, snapshots.stage_content(prepared.stage, keywords), now),
+        job_type_snapshot_id=snapshots.store(
+            session, snapshots.JOB_TYPE, snapshots.job_type_content(prepared.stage.job_type, keywords), now),
+        login_setup_snapshot_id=snapshots.store(
+            session, snapshots.LOGIN_SETUP, snapshots.login_setup_content(prepared.stage.login_setup, keywords), now))
+    session.add(submission)
+    session.flush()
+    submissions.add_first_status(session, submission, actor=prepared.launcher.username, reason=request.kind)
+    events.record(session, "launch.requested", now, prepared.launcher.username, submission=submission,
+                  launch=request.kind, dataset=prepared.dataset, test=prepared.plan.test)
+    return submission
+
+
+def _plan_document(plan: LaunchPlan) -> dict[str, Any]:
+    return asdict(plan)
+
+
+def plan_from_document(document: Mapping[str, Any], attempt: int) -> LaunchPlan:
+    """The stored plan, for the given attempt."""
+    environment = tuple((name, value) for name, value in document["environment"])
+    return LaunchPlan(**{**document, "environment": environment, "attempt": attempt})
+
+
+def _no_none(text: str | None) -> str:
+    return "" if text is None or text.strip() in ("", "None", "none") else text
+
+
+def _because(reason: str | None) -> str:
+    return f": {reason}" if reason else ""
