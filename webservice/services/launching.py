@@ -165,7 +165,8 @@ def prepare(core: Core, actor: Actor, request: LaunchRequest, *, peek: bool = Fa
         core.backends.data(stage.experiment).define(request.dataset_override, request.define)
     others = sum(1 for consumer in set(consumers) if consumer != stage.campaign_stage_id)
     plan = _plan(core, stage, launcher, request, dataset, others)
-    delivered = tuple(_files_of(core, stage, dataset)) if request.kind == "dependency" and not peek else ()
+    derived = request.kind == "dependency" and request.dataset_override and not peek
+    delivered = tuple(_files_of(core, stage, dataset)) if derived else ()
     return Prepared(request, stage, stage.campaign, launcher, dataset, piece, position, plan, hold_reason, delivered)
 
 

@@ -1,0 +1,88 @@
+"""Take committed launches and have them submitted, several at a time, a fair share for each experiment."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from poms.webservice.services import launches
+from poms.webservice.services.core import Core
+from poms.webservice.services.launches import Claim
+
+log = logging.getLogger(__name__)
+
+
+class Launcher:
+    """Claims launches for as many workers as are free, and keeps the leases of those at work."""
+
+    def __init__(self, core: Core, owner: str, stopping: threading.Event) -> None:
+        self.core, self.owner, self.stopping = core, owner, stopping
+        self.workers = core.settings.agent.launch_workers
+        self._at_work: dict[int, Claim] = {}
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """Until told to stop; launches that were begun are finished first."""
+        keeper = threading.Thread(target=self._keep_leases, name="launch leases", daemon=True)
+        keeper.start()
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="launch") as pool:
+            while not self.stopping.is_set():
+                try:
+                    claimed = self._claim()
+                except SQLAlchemyError:
+                    log.exception("the database did not answer")
+                    claimed = []
+                for claim in claimed:
+                    pool.submit(self._work, claim).add_done_callback(_report)
+                if not claimed:
+                    self.stopping.wait(self.core.settings.agent.launch_seconds)
+        keeper.join()
+
+    def _claim(self) -> list[Claim]:
+        with self._lock:
+            free = self.workers - len(self._at_work)
+            # One experiment whose launches hang may fill all workers but one.
+            share = Counter(claim.experiment for claim in self._at_work.values())
+        if free <= 0:
+            return []
+        busy = [name for name, count in share.items() if count >= max(1, self.workers - 1)]
+        claimed = launches.claim(self.core, self.owner, free, busy=busy)
+        with self._lock:
+            self._at_work |= {claim.launch_id: claim for claim in claimed}
+        return claimed
+
+    def _work(self, claim: Claim) -> None:
+        try:
+            state = launches.work_on(self.core, claim)
+            log.info("launch worked on", extra={"launch_id": claim.launch_id, "submission_id": claim.submission_id,
+                                                "experiment": claim.experiment, "state": state})
+        finally:
+            with self._lock:
+                self._at_work.pop(claim.launch_id, None)
+
+    def _keep_leases(self) -> None:
+        """Prolong at a third of the lease, so that two attempts at prolonging may fail."""
+        pause = self.core.settings.agent.lease_seconds / 3
+        while True:
+            stopped = self.stopping.wait(pause)
+            with self._lock:
+                held = list(self._at_work.values())
+            if stopped and not held:
+                return
+            if stopped:
+                threading.Event().wait(min(pause, 0.5))
+            try:
+                launches.renew(self.core, held)
+            except SQLAlchemyError:
+                log.exception("launch leases could not be prolonged")
+
+
+def _report(future: Future[None]) -> None:
+    """A worker that died of something unexpected leaves its launch to the next lease; say so."""
+    error = future.exception()
+    if error is not None:
+        log.error("a launch worker failed", exc_info=error)

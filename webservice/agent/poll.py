@@ -1,0 +1,75 @@
+"""Ask each batch system once per cycle, whatever the number of submissions and experiments it serves."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from poms.webservice.errors import PomsError
+from poms.webservice.model import Submission
+from poms.webservice.rules.statuses import LIVE
+from poms.webservice.services import jobs, launches, submissions
+from poms.webservice.services.core import Core
+from poms.webservice.services.tasks import TaskLease
+
+log = logging.getLogger(__name__)
+
+DETAIL_LIMIT = 2_000
+"""Submissions whose single jobs are read in one cycle; the others' follow in the next ones."""
+
+VANISHED_GRACE = timedelta(minutes=2)
+
+
+def pools(core: Core, experiments: list[str]) -> dict[str, list[str]]:
+    """Experiments by the pool that their batch system reads. One that cannot be had costs only itself."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for experiment in experiments:
+        try:
+            found[core.backends.jobs(experiment).pool].append(experiment)
+        except PomsError as condition:
+            log.warning("no batch system", extra={"experiment": experiment, "reason": str(condition)})
+    return dict(found)
+
+
+def work_for(experiments: list[str]) -> Callable[[Core, TaskLease], str]:
+    """The polling task of one pool."""
+    return lambda core, lease: poll(core, lease, experiments)
+
+
+def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
+    """One cycle: live counts first, then the jobs that left, then single jobs where counts changed."""
+    backend = core.backends.jobs(experiments[0])
+    snapshot = backend.snapshot()
+    departures = backend.departed(lease.cursor)
+    counts = jobs.live_counts(snapshot.counts)
+    changed = sorted(jobs.changed_submissions(core, experiments, counts))[:DETAIL_LIMIT]
+    details = backend.jobs(changed) if changed else []
+    touched = jobs.ingest(core, experiments, jobs.Poll(snapshot.counts, departures.records, tuple(details),
+                                                       snapshot.taken_at),
+                          task=lease.name, epoch=lease.epoch, cursor=departures.cursor)
+    described = _describe(core, experiments, set(changed))
+    vanished = jobs.forget_vanished(core, experiments, VANISHED_GRACE)
+    live = sum(item.count for item in snapshot.counts)
+    return (f"{live:,} live jobs, {len(departures.records):,} left, {touched:,} submissions changed"
+            + (f", {described} described" if described else "") + (f", {vanished} gave up" if vanished else ""))
+
+
+def _describe(core: Core, experiments: list[str], numbers: set[int]) -> int:
+    """Fill in job id, project and command of live submissions whose launch answer was lost."""
+    with core.db.read() as session:
+        rows = session.execute(
+            select(Submission.submission_id, Submission.experiment)
+            .where(Submission.experiment.in_(experiments), Submission.submission_id.in_(numbers),
+                   Submission.status_id.in_([int(status) for status in LIVE]),
+                   Submission.command_executed.is_(None))).all() if numbers else []
+    for number, experiment in rows:
+        found = core.backends.jobs(experiment).find(number)
+        if not found:
+            continue
+        with core.db.write() as session:
+            launches.describe_clusters(submissions.lock(session, number), found)
+    return len(rows)

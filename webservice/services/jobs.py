@@ -1,0 +1,229 @@
+"""Jobs: what the batch system says of them, written in bulk, and what people do to them.
+
+``ingest`` takes one poll of a pool: counts of live jobs taken first, then the jobs that left.
+A job that ends in between is counted twice for one cycle, never lost; a submission is finished
+only when nothing of it is live and every job that left is recorded.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from poms.webservice.db import upsert
+from poms.webservice.errors import NotFound
+from poms.webservice.interfaces import ActResult, JobCount, JobRecord, JobSelection, JobState
+from poms.webservice.model import AgentTask, Job, Submission
+from poms.webservice.rules.statuses import LIVE, Status, percent_complete, status_of_jobs
+from poms.webservice.services import events, submissions
+from poms.webservice.services.core import Core
+from poms.webservice.services.launches import AGENT
+
+LIVE_COLUMNS = {JobState.IDLE: "jobs_idle", JobState.RUNNING: "jobs_running", JobState.HELD: "jobs_held"}
+ENDED_COLUMNS = {JobState.COMPLETED: "jobs_completed", JobState.FAILED: "jobs_failed", JobState.REMOVED: "jobs_removed"}
+_CHUNK = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One look at a pool: live counts, jobs that left, single live jobs where counts changed."""
+
+    counts: tuple[JobCount, ...]
+    departed: tuple[JobRecord, ...]
+    details: tuple[JobRecord, ...]
+    taken_at: datetime
+
+
+def live_counts(counts: Iterable[JobCount]) -> dict[int, dict[str, int]]:
+    """Counts by submission and column, e.g. ``{42: {"jobs_idle": 3, ...}}``."""
+    result: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(LIVE_COLUMNS.values(), 0))
+    for item in counts:
+        if item.state in LIVE_COLUMNS:
+            result[item.submission_id][LIVE_COLUMNS[item.state]] += item.count
+    return dict(result)
+
+
+def changed_submissions(core: Core, experiments: Collection[str], counts: Mapping[int, Mapping[str, int]]) -> set[int]:
+    """Submissions whose live counts differ from what is stored, so that only they are looked at closely."""
+    names = tuple(LIVE_COLUMNS.values())
+    query = (select(Submission.submission_id, *(getattr(Submission, name) for name in names))
+             .where(Submission.experiment.in_(list(experiments))))
+    with core.db.read() as session:
+        rows = list(session.execute(query.where(Submission.status_id.in_([int(status) for status in LIVE]))))
+        others = set(counts).difference(row[0] for row in rows)
+        for some in _chunks(sorted(others)):
+            rows += session.execute(query.where(Submission.submission_id.in_(some)))
+    stored = {number: dict(zip(names, values, strict=True)) for number, *values in rows}
+    nothing = dict.fromkeys(names, 0)
+    return {number for number, known in stored.items() if counts.get(number, nothing) != known}
+
+
+def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, epoch: int, cursor: str) -> int:
+    """Write one poll; returns the number of submissions that changed.
+
+    The cursor moves in the transaction that stores the jobs it covers. If the lease was lost
+    meanwhile nothing is written: the agent that has it now asks from the old cursor.
+    """
+    counts = live_counts(poll.counts)
+    changed = changed_submissions(core, experiments, counts)
+    records = [*poll.departed, *poll.details]
+    with core.db.write() as session:
+        owner = session.get_one(AgentTask, task, with_for_update=True)
+        if owner.lease_epoch != epoch:
+            return 0
+        known = _known(session, {record.submission_id for record in records}, experiments)
+        write_jobs(session, [record for record in records if record.submission_id in known])
+        owner.cursor = cursor
+    ended = {record.submission_id for record in poll.departed}
+    affected = sorted((changed | ended) & (known | changed))
+    for some in _chunks(affected, 200):
+        with core.db.write() as session:
+            _update_submissions(session, some, counts, poll.taken_at)
+    return len(affected)
+
+
+def write_jobs(session: Session, records: Iterable[JobRecord]) -> int:
+    """Insert or update jobs, only what changed; a job that ended never goes back to a live state."""
+    latest: dict[tuple[int, str], JobRecord] = {}
+    for record in records:
+        key = (record.submission_id, record.batch_id)
+        before = latest.get(key)
+        if before is None or not before.state.is_final:
+            latest[key] = record
+    rows = [asdict(record) | {"state": int(record.state)} for record in latest.values()]
+    return sum(upsert(session, Job, some, ["submission_id", "batch_id"], only_if_changed=True)
+               for some in _chunks(rows))
+
+
+def _update_submissions(session: Session, numbers: list[int], counts: Mapping[int, Mapping[str, int]],
+                        at: datetime) -> None:
+    ended: dict[int, dict[str, int]] = defaultdict(dict)
+    rows = session.execute(
+        select(Job.submission_id, Job.state, func.count())
+        .where(Job.submission_id.in_(numbers), Job.state.in_([int(state) for state in ENDED_COLUMNS]))
+        .group_by(Job.submission_id, Job.state))
+    for number, state, count in rows:
+        ended[number][ENDED_COLUMNS[JobState(state)]] = count
+    # Locked in one order everywhere, so that two writers queue up instead of blocking each other.
+    for submission in session.scalars(select(Submission).where(Submission.submission_id.in_(numbers))
+                                      .order_by(Submission.submission_id).with_for_update()):
+        number = submission.submission_id
+        live = dict(counts.get(number) or dict.fromkeys(LIVE_COLUMNS.values(), 0))
+        done = {name: ended[number].get(name, 0) for name in ENDED_COLUMNS.values()}
+        apply_counts(session, submission, live | done, at)
+
+
+def apply_counts(session: Session, submission: Submission, counts: dict[str, int], at: datetime) -> None:
+    """Store a submission's job counts and the status they mean."""
+    submissions.set_job_counts(session, submission, counts)
+    live = sum(counts[name] for name in LIVE_COLUMNS.values())
+    ended = sum(counts[name] for name in ENDED_COLUMNS.values())
+    submission.jobs_expected = max(submission.jobs_expected, live + ended)
+    submission.pct_complete = percent_complete(live=live, ended=ended, expected=submission.jobs_expected)
+    if live == 0 and ended < submission.jobs_expected:
+        return  # Some jobs are neither queued nor recorded yet: the next poll, or ``forget_vanished``, tells.
+    status = status_of_jobs(**{name.removeprefix("jobs_"): value for name, value in counts.items()})
+    if status is not None:
+        submissions.change_status(session, submission, status, at=at, actor=AGENT)
+
+
+def forget_vanished(core: Core, experiments: Collection[str], grace: timedelta) -> int:
+    """End submissions some of whose jobs left without a record for longer than ``grace``.
+
+    Such jobs are recorded as removed, with the reason, so that what they did not process is recovered.
+    """
+    now = core.clock()
+    live = Submission.jobs_idle + Submission.jobs_running + Submission.jobs_held
+    ended = Submission.jobs_completed + Submission.jobs_failed + Submission.jobs_removed
+    suspects = (select(Submission.submission_id)
+                .where(Submission.experiment.in_(list(experiments)),
+                       Submission.status_id.in_([int(Status.IDLE), int(Status.RUNNING), int(Status.HELD)]),
+                       live == 0, ended < Submission.jobs_expected, Submission.status_since < now - grace))
+    with core.db.read() as session:
+        numbers = session.scalars(suspects.order_by(Submission.submission_id)).all()
+    for number in numbers:
+        with core.db.write() as session:
+            submission = submissions.lock(session, number)
+            session.execute(update(Job)
+                            .where(Job.submission_id == number, Job.state.in_([int(state) for state in LIVE_COLUMNS]))
+                            .values(state=int(JobState.REMOVED), since=now,
+                                    hold_reason="left the batch system without a record"))
+            missing = submission.jobs_expected - (submission.jobs_completed + submission.jobs_failed
+                                                  + submission.jobs_removed)
+            counts = {name: getattr(submission, name) for name in submissions.COUNTED}
+            counts["jobs_removed"] += missing
+            apply_counts(session, submission, counts, now)
+    return len(numbers)
+
+
+def act(core: Core, actor_name: str, experiment: str, action: Literal["hold", "release", "remove"],
+        submission_ids: Collection[int], *, batch_ids: Collection[str] = (), mark: Status | None = None,
+        reason: str = "") -> ActResult:
+    """Hold, release or remove jobs; the caller has checked the right to do so for each submission.
+
+    ``mark`` (Removed or Cancelled) is set on the submissions once the batch system accepted a removal.
+    """
+    with core.db.read() as session:
+        known = set(session.scalars(select(Submission.submission_id).where(
+            Submission.submission_id.in_(list(submission_ids)), Submission.experiment == experiment)))
+    missing = set(submission_ids) - known
+    if missing:
+        raise NotFound(f"There is no submission {min(missing)} in {experiment}.")
+    selection = (JobSelection(batch_ids=tuple(batch_ids)) if batch_ids
+                 else JobSelection(submission_ids=tuple(sorted(known))))
+    text = reason or f"{action} by {actor_name}"
+    result = core.backends.jobs(experiment).act(action, selection, text)
+    now = core.clock()
+    kind = {"hold": "jobs.held", "release": "jobs.released", "remove": "jobs.removed"}[action]
+    with core.db.write() as session:
+        for number in sorted(known):
+            submission = submissions.lock(session, number)
+            events.record(session, kind, now, actor_name, submission=submission, reason=text, changed=result.changed,
+                          batch_ids=list(batch_ids) or None)
+            if action == "remove" and mark is not None and not batch_ids and not result.refused:
+                submissions.change_status(session, submission, mark, at=now, actor=actor_name, by_person=True,
+                                          reason=text)
+    return result
+
+
+def remove_long_held(core: Core, experiment: str) -> int:
+    """Remove jobs held for using too much (codes in ``remove_held_codes``) so that recovery takes their files.
+
+    Left alone they would keep their submission from ever ending.
+    """
+    settings = core.settings.agent
+    before = core.clock() - timedelta(seconds=settings.held_grace_seconds)
+    codes = [int(code) for code in settings.remove_held_codes]
+    with core.db.read() as session:
+        rows = session.execute(
+            select(Job.submission_id, Job.batch_id, Job.hold_reason)
+            .join(Submission, Submission.submission_id == Job.submission_id)
+            .where(Submission.experiment == experiment, Submission.status_id == int(Status.HELD),
+                   Job.state == int(JobState.HELD), Job.hold_code.in_(codes), Job.since < before)
+            .order_by(Job.submission_id, Job.batch_id)).all()
+    by_submission: dict[int, list[str]] = defaultdict(list)
+    for number, batch_id, _ in rows:
+        by_submission[number].append(batch_id)
+    for number, batch_ids in by_submission.items():
+        act(core, AGENT, experiment, "remove", [number], batch_ids=batch_ids,
+            reason="held for exceeding a limit; its files are left to recovery")
+    return len(rows)
+
+
+def _known(session: Session, numbers: Collection[int], experiments: Collection[str]) -> set[int]:
+    found: set[int] = set()
+    for some in _chunks(sorted(numbers)):
+        found.update(session.scalars(select(Submission.submission_id).where(
+            Submission.submission_id.in_(some), Submission.experiment.in_(list(experiments)))))
+    return found
+
+
+def _chunks(items, size: int = _CHUNK):
+    items = list(items)
+    return [items[start:start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,65 @@
+"""Launch logs: where they are, and reading them piece by piece while they grow.
+
+The name of a log is stored with its launch and never made from a request, so no request forms a path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from poms.webservice.errors import NotFound
+from poms.webservice.model import Launch
+from poms.webservice.services.core import Core
+
+PIECE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """Text from ``offset``; ask again from ``next_offset`` while not ``ended``."""
+
+    text: str
+    offset: int
+    next_offset: int
+    ended: bool
+
+
+def path_of(core: Core, log_name: str) -> Path:
+    """The file of a log. Names come from ``rules.naming`` by way of the database only."""
+    return core.settings.service.data_dir / "launch_logs" / log_name
+
+
+def read(core: Core, experiment: str, submission_id: int, offset: int = 0) -> LogPiece:
+    """A piece of the newest launch log of a submission; before the launch began it is empty."""
+    with core.db.read() as session:
+        row = session.scalar(select(Launch).where(Launch.submission_id == submission_id, Launch.experiment == experiment)
+                             .order_by(Launch.launch_id.desc()).limit(1))
+    if row is None or not row.log_name:
+        raise NotFound(f"Submission {submission_id} was not launched by POMS in {experiment}: there is no launch log.")
+    ended = row.state not in ("owed", "queued")
+    file = path_of(core, row.log_name)
+    if not file.exists():
+        return LogPiece("", 0, 0, ended)
+    with file.open("rb") as stream:
+        stream.seek(max(0, offset))
+        data = stream.read(PIECE_BYTES)
+        # A letter may be cut at the end of a piece: leave its bytes for the next one.
+        if len(data) == PIECE_BYTES:
+            data = data[:-_cut_letter(data)] if _cut_letter(data) else data
+        next_offset = max(0, offset) + len(data)
+        at_end = not stream.read(1) and len(data) < PIECE_BYTES
+    return LogPiece(data.decode(errors="replace"), offset, next_offset, ended and at_end)
+
+
+def _cut_letter(data: bytes) -> int:
+    """How many bytes at the end belong to a letter of UTF-8 that is not complete (0 to 3)."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0xC0 == 0x80:
+            continue
+        length = 2 if byte >> 5 == 0b110 else 3 if byte >> 4 == 0b1110 else 4 if byte >> 3 == 0b11110 else 1
+        return back if length > back else 0
+    return 0

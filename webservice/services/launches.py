@@ -1,0 +1,277 @@
+"""Launch rows between intent and jobs: claimed by lease, submitted once, recorded with fencing.
+
+Every write names the epoch that was claimed; an agent that slept through its lease changes
+nothing. Before a second attempt the batch system is asked, queue and history; no answer means: wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from poms.webservice.errors import BackendUnavailable, Conflict, Invalid, NotAllowed, NotFound
+from poms.webservice.interfaces import FoundCluster, LaunchPlan, SubmitOutcome
+from poms.webservice.model import Launch, Submission
+from poms.webservice.rules import shell
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services import events, launch_logs, launching, submissions
+from poms.webservice.services.core import Core
+
+log = logging.getLogger(__name__)
+
+MAX_FAILURES = 5
+"""How often a launch is tried again when something outside POMS does not answer, before a person is asked."""
+
+AGENT = "poms"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A launch that this agent may work on until ``until``, under ``epoch``."""
+
+    launch_id: int
+    experiment: str
+    state: str
+    epoch: int
+    attempt: int
+    submission_id: int | None
+
+
+def claim(core: Core, owner: str, limit: int, *, busy: Iterable[str] = ()) -> list[Claim]:
+    """Take the lease of up to ``limit`` due launches, oldest first; experiments in ``busy`` are left alone."""
+    now = core.clock()
+    until = now + timedelta(seconds=core.settings.agent.lease_seconds)
+    due = (select(Launch)
+           .where(Launch.state.in_(("owed", "queued")), Launch.not_before <= now,
+                  or_(Launch.lease_until.is_(None), Launch.lease_until < now))
+           .order_by(Launch.launch_id))
+    busy = tuple(busy)
+    if busy:
+        due = due.where(Launch.experiment.not_in(busy))
+    with core.db.read() as session:
+        # Most of the time there is nothing to do: do not take the write lock to find that out.
+        if session.scalar(due.with_only_columns(Launch.launch_id).limit(1)) is None:
+            return []
+    with core.db.write() as session:
+        rows = session.scalars(due.limit(limit).with_for_update(skip_locked=True)).all()
+        for row in rows:
+            row.lease_owner, row.lease_until, row.lease_epoch = owner, until, row.lease_epoch + 1
+        return [Claim(row.launch_id, row.experiment, row.state, row.lease_epoch, row.attempt, row.submission_id)
+                for row in rows]
+
+
+def renew(core: Core, claims: Iterable[Claim]) -> None:
+    """Prolong leases that are still ours; one that is not any more is left as it is."""
+    until = core.clock() + timedelta(seconds=core.settings.agent.lease_seconds)
+    with core.db.write() as session:
+        for held in claims:
+            session.execute(update(Launch).where(Launch.launch_id == held.launch_id, Launch.lease_epoch == held.epoch)
+                            .values(lease_until=until))
+
+
+def work_on(core: Core, claimed: Claim) -> str:
+    """Bring one claimed launch as far as it goes now; returns the state it is in, for the log.
+
+    Whatever goes wrong is recorded on the launch: it is tried again, or shown to a person.
+    """
+    try:
+        if claimed.state == "owed":
+            outcome = launching.settle_owed(core, claimed.launch_id, claimed.epoch)
+            if outcome.state != "queued":
+                return outcome.state
+        return _submit(core, claimed)
+    except launching.NoMoreSplits as end:
+        return _give_up(core, claimed, "skipped", str(end), "split.end")
+    except BackendUnavailable as silent:
+        return _try_again(core, claimed, str(silent))
+    except (Invalid, NotAllowed, NotFound) as wrong:
+        return _give_up(core, claimed, "failed", str(wrong), "launch.failed")
+    except Conflict as moved:
+        log.info("launch left to another", extra={"launch_id": claimed.launch_id, "reason": str(moved)})
+        return "lost"
+
+
+def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str) -> int:
+    """Let held launches go: they become owed and are worked out afresh."""
+    now, count = core.clock(), 0
+    with core.db.write() as session:
+        for row in _held_rows(session, launch_ids, experiment):
+            row.state, row.hold_reason, row.not_before = "owed", None, now
+            count += 1
+            events.record(session, "launch.released", now, actor_name, experiment=row.experiment,
+                          campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, launch_id=row.launch_id)
+    return count
+
+
+def cancel_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str) -> int:
+    """Drop held launches; their rows stay as a record."""
+    now, count = core.clock(), 0
+    with core.db.write() as session:
+        for row in _held_rows(session, launch_ids, experiment):
+            row.state, row.ended_at = "cancelled", now
+            count += 1
+            events.record(session, "launch.cancelled", now, actor_name, experiment=row.experiment,
+                          campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, launch_id=row.launch_id)
+    return count
+
+
+# ------------------------------------------------------------------------------------ submitting
+
+
+def _submit(core: Core, claimed: Claim) -> str:
+    with core.db.read() as session:
+        row = session.get_one(Launch, claimed.launch_id)
+        document, attempt, log_name = row.plan, row.attempt, row.log_name
+        submission_id = row.submission_id
+    jobs = core.backends.jobs(claimed.experiment)
+    if attempt:
+        found = jobs.find(submission_id)
+        if found:
+            return _started(core, claimed, found, "launch.adopted", None)
+        if not _may_retry_now(core, claimed):
+            return _wait(core, claimed, "the earlier attempt may still be running")
+    plan = launching.plan_from_document(document, attempt + 1)
+    if not _begin_attempt(core, claimed):
+        return "lost"
+    outcome = _run_script(core, plan, log_name)
+    if outcome.kind == "refused":
+        return _give_up(core, claimed, "failed", outcome.message or "the launch script submitted no jobs",
+                        "launch.failed", exit_status=outcome.exit_status)
+    if outcome.kind == "unclear":
+        return _wait(core, claimed, outcome.message or "the launch script's answer was lost")
+    try:
+        found = jobs.find(submission_id)
+    except BackendUnavailable:
+        # The jobs are there, the script said so; their details come with the next poll.
+        found = [FoundCluster(batch_id, 0, attempt + 1) for batch_id in outcome.batch_ids]
+    return _started(core, claimed, found, "launch.started", outcome)
+
+
+def _run_script(core: Core, plan: LaunchPlan, log_name: str) -> SubmitOutcome:
+    jobs, transport = core.backends.jobs(plan.experiment), core.backends.transport(plan.experiment)
+    script = shell.launch_script(plan, jobs.environment(plan))
+    path = launch_logs.path_of(core, log_name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as launch_log:
+        launch_log.write(f"== attempt {plan.attempt} of submission {plan.submission_id} ==\n".encode())
+        return jobs.submit(plan, script, transport, launch_log, core.settings.agent.launch_timeout_seconds)
+
+
+def _may_retry_now(core: Core, claimed: Claim) -> bool:
+    """An attempt that ended with its agent needs no waiting; any other may go on until its time limit."""
+    if core.backends.transport(claimed.experiment).dies_with_caller:
+        return True
+    with core.db.read() as session:
+        started_at = session.get_one(Launch, claimed.launch_id).started_at
+    limit = timedelta(seconds=core.settings.agent.launch_timeout_seconds)
+    return started_at is None or core.clock() - started_at > limit
+
+
+# --------------------------------------------------------------------------------------- recording
+
+
+def _guarded(session: Session, claimed: Claim) -> Launch | None:
+    """The launch row, locked, if the lease is still ours."""
+    row = session.get_one(Launch, claimed.launch_id, with_for_update=True)
+    return row if row.lease_epoch == claimed.epoch and row.state in ("owed", "queued") else None
+
+
+def _begin_attempt(core: Core, claimed: Claim) -> bool:
+    now = core.clock()
+    with core.db.write() as session:
+        row = _guarded(session, claimed)
+        if row is None:
+            return False
+        row.attempt += 1
+        row.started_at, row.message = now, None
+        row.lease_until = now + timedelta(seconds=core.settings.agent.lease_seconds)
+        return True
+
+
+def _started(core: Core, claimed: Claim, found: list[FoundCluster], kind: str, outcome: SubmitOutcome | None) -> str:
+    now = core.clock()
+    with core.db.write() as session:
+        row = _guarded(session, claimed)
+        if row is None:
+            return "lost"
+        row.state, row.ended_at, row.message = "launched", now, None
+        row.exit_status = outcome.exit_status if outcome else None
+        row.lease_owner = row.lease_until = None
+        submission = submissions.lock(session, row.submission_id)
+        describe_clusters(submission, found)
+        if submission.status_id == Status.LAUNCH_FAILED:
+            submissions.change_status(session, submission, Status.NEW, at=now, actor=AGENT,
+                                      reason="the jobs were found")
+        events.record(session, kind, now, AGENT, submission=submission, batch_ids=[item.batch_id for item in found],
+                      jobs=sum(item.jobs for item in found), attempt=row.attempt)
+    return "launched"
+
+
+def describe_clusters(submission: Submission, found: list[FoundCluster]) -> None:
+    """Store what the batch system says of a submission's clusters: ids, project, command, size."""
+    if not found:
+        return
+    submission.jobsub_job_id = submissions.normal_job_id(found[0].batch_id)
+    submission.project = next((item.project for item in found if item.project), submission.project)
+    submission.command_executed = next((item.command for item in found if item.command), submission.command_executed)
+    submission.jobs_expected = max(submission.jobs_expected, sum(item.jobs for item in found))
+
+
+def _wait(core: Core, claimed: Claim, why: str) -> str:
+    """Leave it for a later look; that look asks the batch system first."""
+    pause = min(core.settings.agent.lease_seconds, 30)
+    with core.db.write() as session:
+        row = _guarded(session, claimed)
+        if row is not None:
+            row.message, row.not_before = why, core.clock() + timedelta(seconds=pause)
+            row.lease_owner = row.lease_until = None
+    return "waiting"
+
+
+def _try_again(core: Core, claimed: Claim, why: str) -> str:
+    now = core.clock()
+    with core.db.write() as session:
+        row = _guarded(session, claimed)
+        if row is None:
+            return "lost"
+        row.failures += 1
+        row.message = why
+        row.lease_owner = row.lease_until = None
+        if row.failures >= MAX_FAILURES and row.attempt == 0:
+            return _end(session, row, "failed", f"{why} (tried {row.failures} times)", "launch.failed", now)
+        row.not_before = now + timedelta(seconds=min(300, 2 ** row.failures))
+        events.record(session, "launch.retried", now, AGENT, experiment=row.experiment, campaign_id=row.campaign_id,
+                      stage_id=row.campaign_stage_id, submission_id=row.submission_id, reason=why)
+    return "retry"
+
+
+def _give_up(core: Core, claimed: Claim, state: str, why: str, kind: str, exit_status: int | None = None) -> str:
+    with core.db.write() as session:
+        row = _guarded(session, claimed)
+        if row is None:
+            return "lost"
+        row.exit_status = exit_status
+        return _end(session, row, state, why, kind, core.clock())
+
+
+def _end(session: Session, row: Launch, state: str, why: str, kind: str, now: datetime) -> str:
+    row.state, row.message, row.ended_at = state, why, now
+    row.lease_owner = row.lease_until = None
+    if row.submission_id is not None:
+        submission = submissions.lock(session, row.submission_id)
+        if submission.status_id == Status.NEW:
+            submissions.change_status(session, submission, Status.LAUNCH_FAILED, at=now, actor=AGENT, reason=why)
+    events.record(session, kind, now, AGENT, experiment=row.experiment, campaign_id=row.campaign_id,
+                  stage_id=row.campaign_stage_id, submission_id=row.submission_id, reason=why)
+    return state
+
+
+def _held_rows(session: Session, launch_ids: Iterable[int], experiment: str) -> list[Launch]:
+    return list(session.scalars(
+        select(Launch).where(Launch.launch_id.in_(list(launch_ids)), Launch.experiment == experiment,
+                             Launch.state == "held").order_by(Launch.launch_id).with_for_update()))

@@ -1,0 +1,66 @@
+"""Agent tasks: one agent at a time does each, by a lease in the database that any agent can take over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select, update
+
+from poms.webservice.db import insert_new
+from poms.webservice.model import AgentTask
+from poms.webservice.services.core import Core
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLease:
+    """The right to do a task until somebody else's epoch; ``cursor`` is where it left off."""
+
+    name: str
+    epoch: int
+    cursor: str
+
+
+def take(core: Core, name: str, owner: str, lease_seconds: float) -> TaskLease | None:
+    """The lease of a task that is due, or None if it is not due or somebody else is at it."""
+    now = core.clock()
+    due = (AgentTask.name == name, or_(AgentTask.next_at.is_(None), AgentTask.next_at <= now),
+           or_(AgentTask.lease_until.is_(None), AgentTask.lease_until < now))
+    with core.db.read() as session:
+        known = session.get(AgentTask, name)
+        if known is not None and session.scalar(select(AgentTask.name).where(*due)) is None:
+            return None
+    with core.db.write() as session:
+        if known is None:
+            insert_new(session, AgentTask, [{"name": name, "lease_epoch": 0, "cursor": ""}])
+        taken = session.execute(update(AgentTask).where(*due).values(
+            lease_owner=owner, lease_until=now + timedelta(seconds=lease_seconds),
+            lease_epoch=AgentTask.lease_epoch + 1, started_at=now)).rowcount
+        if not taken:
+            return None
+        row = session.get_one(AgentTask, name, populate_existing=True)
+        return TaskLease(name, row.lease_epoch, row.cursor)
+
+
+def renew(core: Core, lease: TaskLease, lease_seconds: float) -> bool:
+    """Prolong a lease while the task is at work; False if it was taken over."""
+    with core.db.write() as session:
+        return bool(session.execute(
+            update(AgentTask).where(AgentTask.name == lease.name, AgentTask.lease_epoch == lease.epoch)
+            .values(lease_until=core.clock() + timedelta(seconds=lease_seconds))).rowcount)
+
+
+def finish(core: Core, lease: TaskLease, *, next_at: datetime, message: str = "", error: str = "") -> None:
+    """Give the lease back and record how it went; nothing if it was taken over meanwhile."""
+    now = core.clock()
+    outcome = {"failed_at": now, "error": error} if error else {"succeeded_at": now, "error": None, "message": message}
+    with core.db.write() as session:
+        session.execute(
+            update(AgentTask).where(AgentTask.name == lease.name, AgentTask.lease_epoch == lease.epoch)
+            .values(lease_owner=None, lease_until=None, next_at=next_at, **outcome))
+
+
+def list_tasks(core: Core) -> list[AgentTask]:
+    """All tasks with their last success and last error, by name."""
+    with core.db.read() as session:
+        return list(session.scalars(select(AgentTask).order_by(AgentTask.name)))

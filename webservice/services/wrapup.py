@@ -1,0 +1,358 @@
+"""Completed submissions: is the output there, and what follows.
+
+Everything is asked of the catalogue first, with no transaction open. Then one transaction makes the
+submission Located *and* writes the launches that are owed because of it (the next recovery, else the
+dependent stages), so there is no moment at which one is done and the other forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from poms.webservice.db import upsert
+from poms.webservice.errors import BackendUnavailable, Invalid, NotFound, PomsError
+from poms.webservice.interfaces import DataBackend, FileCounts, FileState, OutputFile, SubmissionView
+from poms.webservice.model import (
+    CampaignDependency,
+    CampaignStage,
+    Experimenter,
+    Launch,
+    Snapshot,
+    Submission,
+    SubmissionFile,
+)
+from poms.webservice.rules import completion, naming
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services import events, launching, submissions
+from poms.webservice.services.core import Core
+from poms.webservice.services.launches import AGENT
+from poms.webservice.services.launching import LaunchRequest
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A Completed submission with all that is needed to judge it, read in a few statements for many."""
+
+    submission: Submission
+    original: Submission
+    stage: CampaignStage
+    stage_content: dict[str, Any]
+    job_type_content: dict[str, Any]
+    dependencies: tuple[CampaignDependency, ...]
+    owner: str
+
+    @property
+    def is_recovery(self) -> bool:
+        return self.submission.recovery_tasks_parent is not None
+
+    def view(self, submission: Submission, patterns: Sequence[str]) -> SubmissionView:
+        """What the catalogue needs to know of one of its submissions."""
+        params = submission.submission_params
+        return SubmissionView(
+            submission_id=submission.submission_id, experiment=submission.experiment,
+            project=submission.project or "", dataset=str(params.get("dataset") or ""),
+            software_version=self.stage_content["software_version"], created_at=submission.created,
+            patterns=tuple(patterns) or ("%",), ancestor_depth=self.stage.output_ancestor_depth,
+            stage_type=self.stage.campaign_stage_type, owner=self.owner, owner_role=self.stage.creator_role,
+            jobs_expected=submission.jobs_expected)
+
+    @property
+    def job_type_patterns(self) -> list[str]:
+        return split_patterns(self.job_type_content.get("output_file_patterns"))
+
+    @property
+    def output_patterns(self) -> list[str]:
+        """Patterns of the dependencies that leave the stage; of the job type if none does."""
+        patterns = [pattern for dependency in self.dependencies
+                    for pattern in split_patterns(dependency.file_patterns)]
+        return list(dict.fromkeys(patterns)) if patterns else self.job_type_patterns
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about a candidate, and what is to be stored."""
+
+    decision: completion.Decision
+    counts: FileCounts | None = None
+    inputs: tuple[FileState, ...] = field(default=(), repr=False)
+    outputs: tuple[OutputFile, ...] = field(default=(), repr=False)
+    owed: tuple[LaunchRequest, ...] = ()
+    recovery_position: int | None = None
+    skipped: tuple[str, ...] = ()
+
+
+def run(core: Core, experiment: str) -> str:
+    """One pass over an experiment's Completed submissions; returns a sentence for the agents page.
+
+    A submission that cannot be judged is logged with its number and left for the next pass.
+    """
+    located = waiting = failed = 0
+    last = 0
+    while True:
+        candidates = load(core, experiment, after=last)
+        if not candidates:
+            break
+        last = candidates[-1].submission.submission_id
+        for candidate in candidates:
+            try:
+                finding = judge(core, candidate)
+                located, waiting = (located + 1, waiting) if store(core, candidate, finding) else (located, waiting + 1)
+            except BackendUnavailable as silent:
+                failed += 1
+                _note(core, candidate, f"not decided: {silent}")
+            except Exception as error:  # One broken submission must not keep the others waiting.
+                failed += 1
+                log.exception("wrap-up failed", extra={"submission_id": candidate.submission.submission_id})
+                _note(core, candidate, f"not decided: {error}" if isinstance(error, PomsError)
+                      else "not decided because of an internal error; see the agent's log")
+    return f"{located} located, {waiting} waiting, {failed} not decided"
+
+
+def load(core: Core, experiment: str, *, after: int = 0, only: int | None = None) -> list[Candidate]:
+    """Completed submissions in order of number, with their snapshots, stages and dependencies."""
+    with core.db.read() as session:
+        query = select(Submission).where(Submission.experiment == experiment,
+                                         Submission.status_id == int(Status.COMPLETED),
+                                         Submission.submission_id > after)
+        if only is not None:
+            query = query.where(Submission.submission_id == only)
+        found = session.scalars(query.order_by(Submission.submission_id).limit(BATCH)).all()
+        if not found:
+            return []
+        return _with_surroundings(session, found)
+
+
+def describe(core: Core, submission_id: int, experiment: str) -> Candidate:
+    """The same for one submission in whatever state, e.g. for a recovery by hand."""
+    with core.db.read() as session:
+        submission = session.scalar(select(Submission).where(
+            Submission.submission_id == submission_id, Submission.experiment == experiment))
+        if submission is None:
+            raise NotFound(f"There is no submission {submission_id} in {experiment}.")
+        return _with_surroundings(session, [submission])[0]
+
+
+def judge(core: Core, candidate: Candidate) -> Finding:
+    """Decide whether a candidate is Located and work out what follows; writes nothing."""
+    settings = core.settings.experiment(candidate.submission.experiment)
+    data = core.backends.data(candidate.submission.experiment)
+    content, submission = candidate.stage_content, candidate.submission
+    decision = completion.decide_without_files(
+        completion_type=content["completion_type"], created_at=submission.created, now=core.clock(),
+        force_located=bool(submission.submission_params.get("force_located")),
+        located_after=timedelta(days=core.settings.agent.located_after_days))
+    view = candidate.view(submission, candidate.output_patterns)
+    counts = None
+    if decision is None:
+        counts = data.output_counts(view)
+        decision = completion.decide(counts, completion_pct=content["completion_pct"],
+                                     is_recovery=candidate.is_recovery)
+    if not decision.done:
+        return Finding(decision, counts)
+    ledger = content["completion_type"] == "located"
+    inputs = tuple(data.file_states(view)) if ledger else ()
+    outputs = tuple(data.output_files(view)) if ledger else ()
+    finding = Finding(decision, counts, inputs, outputs)
+    if not settings.launch_recovery_jobs:
+        return finding
+    return _what_follows(candidate, data, finding)
+
+
+def store(core: Core, candidate: Candidate, finding: Finding) -> bool:
+    """Write a finding in one transaction; True if the submission became Located."""
+    now = core.clock()
+    number = candidate.submission.submission_id
+    with core.db.write() as session:
+        numbers = sorted({number, candidate.original.submission_id})
+        locked = {each: submissions.lock(session, each) for each in numbers}
+        submission, original = locked[number], locked[candidate.original.submission_id]
+        if submission.status_id != Status.COMPLETED:
+            return False
+        submission.wrapup_message = finding.decision.reason
+        submission.wrapup_checked_at = now
+        if finding.counts is not None:
+            submissions.set_file_counts(session, submission, consumed=finding.counts.consumed,
+                                        generated=finding.counts.generated, located=finding.counts.located)
+        if not finding.decision.done:
+            return False
+        submissions.change_status(session, submission, Status.LOCATED, at=now, actor=AGENT,
+                                  reason=finding.decision.reason)
+        _write_ledger(session, number, finding, now)
+        if finding.recovery_position is not None:
+            original.recovery_position = finding.recovery_position
+        for request in finding.owed:
+            _owe(session, request, original, now)
+        for why in finding.skipped:
+            events.record(session, "launch.skipped", now, AGENT, submission=original, reason=why)
+    return True
+
+
+def force_located(core: Core, actor_name: str, experiment: str, submission_id: int) -> None:
+    """Ask for a submission to be taken as Located at the next pass, whatever its files say."""
+    now = core.clock()
+    with core.db.write() as session:
+        submission = submissions.lock(session, submission_id)
+        if submission.experiment != experiment:
+            raise NotFound(f"There is no submission {submission_id} in {experiment}.")
+        submission.submission_params = {**submission.submission_params, "force_located": True}
+        events.record(session, "submission.located_by_hand", now, actor_name, submission=submission)
+        if submission.status_id not in (Status.COMPLETED, Status.LOCATED):
+            submissions.change_status(session, submission, Status.COMPLETED, at=now, actor=actor_name,
+                                      by_person=True, reason="skip ahead to Located")
+
+
+def recovery_request(core: Core, candidate: Candidate, kind: str, request_key: str) -> LaunchRequest:
+    """A recovery by hand: of any kind, without overrides; the automatic list's position is not touched."""
+    data = core.backends.data(candidate.submission.experiment)
+    if kind not in data.recovery_kinds():
+        known = ", ".join(sorted(data.recovery_kinds()))
+        raise Invalid(f"“{kind}” is not a recovery type of this experiment's catalogue; known: {known}.",
+                      field="recovery_type")
+    if not candidate.submission.project:
+        raise Invalid("A submission without a project has no input files that could be recovered.")
+    derived = data.recovery_files(candidate.view(candidate.submission, candidate.job_type_patterns), kind)
+    if derived.count == 0:
+        raise Invalid("No recovery needed, launch skipped.")
+    with core.db.read() as session:
+        taken = session.scalars(select(Launch.key).where(
+            Launch.parent_submission_id == candidate.original.submission_id, Launch.kind == "recovery")).all()
+    position = naming.MANUAL_RECOVERY_BASE + len(taken)
+    original = candidate.original
+    return LaunchRequest(
+        stage_id=original.campaign_stage_id, key=naming.manual_key(original.campaign_stage_id, request_key),
+        kind="recovery", dataset_override=naming.recovery_dataset(original.submission_id, position),
+        define=derived.query, test=bool(original.submission_params.get("test")),
+        recovery_of=original.submission_id)
+
+
+def split_patterns(text: str | None) -> list[str]:
+    """A stored pattern text as a list: commas separate, empty and None mean ``%``."""
+    if text is None or text.strip() in ("", "None"):
+        return ["%"]
+    return [pattern.strip() for pattern in text.split(",") if pattern.strip()] or ["%"]
+
+
+# ------------------------------------------------------------------------------------ what follows
+
+
+def _what_follows(candidate: Candidate, data: DataBackend, finding: Finding) -> Finding:
+    """The next recovery if one has files, else the dependents of the original submission."""
+    original = candidate.original
+    entries = candidate.job_type_content.get("recoveries") or []
+    position = original.recovery_position or 0
+    while position < len(entries) and original.project:
+        kind, overrides = entries[position]
+        # The first entry looks at the original, later ones at what has just ended, so that files
+        # recovered meanwhile are not processed again.
+        asked = original if position == 0 else candidate.submission
+        derived = data.recovery_files(candidate.view(asked, candidate.job_type_patterns), kind)
+        if derived.count:
+            request = _recovery_request(original, position, derived.query, overrides)
+            return _with(finding, owed=(request,), recovery_position=position + 1)
+        position += 1
+    owed, skipped = _dependents(candidate, data)
+    return _with(finding, owed=tuple(owed), skipped=tuple(skipped),
+                 recovery_position=position if entries else original.recovery_position)
+
+
+def _recovery_request(original: Submission, position: int, query: str, overrides: Any) -> LaunchRequest:
+    return LaunchRequest(
+        stage_id=original.campaign_stage_id, key=naming.recovery_key(original.submission_id, position),
+        kind="recovery", dataset_override=naming.recovery_dataset(original.submission_id, position), define=query,
+        param_overrides=tuple((str(key), str(value)) for key, value in overrides),
+        test=bool(original.submission_params.get("test")), recovery_of=original.submission_id)
+
+
+def _dependents(candidate: Candidate, data: DataBackend) -> tuple[list[LaunchRequest], list[str]]:
+    original, owed, skipped, number = candidate.original, [], [], 0
+    test = bool(original.submission_params.get("test"))
+    for dependency in candidate.dependencies:
+        key = naming.dependency_key(dependency.campaign_dep_id, original.submission_id)
+        consumer = dependency.consumer_campaign_stage_id
+        if consumer == original.campaign_stage_id:
+            owed.append(LaunchRequest(stage_id=consumer, key=key, kind="dependency", test=test,
+                                      depends_on=original.submission_id,
+                                      campaign_dep_id=dependency.campaign_dep_id))
+            continue
+        number += 1
+        patterns = split_patterns(dependency.file_patterns)
+        derived = data.dependency_files(candidate.view(original, patterns), patterns, number)
+        if not derived.count:
+            skipped.append(f"{dependency.consumer.name}: no output matches {dependency.file_patterns}")
+            continue
+        name = naming.dependency_dataset(original.submission_id, number, owner=candidate.owner,
+                                         owner_role=candidate.stage.creator_role)
+        # A generator's jobs declare the dataset themselves; then the query just names it.
+        define = "" if derived.query == data.dataset_query(name) else derived.query
+        owed.append(LaunchRequest(
+            stage_id=consumer, key=key, kind="dependency", dataset_override=name, define=define, test=test,
+            depends_on=original.submission_id, campaign_dep_id=dependency.campaign_dep_id))
+    return owed, skipped
+
+
+def _with(finding: Finding, **changes: Any) -> Finding:
+    return Finding(**{**finding.__dict__, **changes})
+
+
+def _owe(session: Session, request: LaunchRequest, original: Submission, now: datetime) -> None:
+    stage = session.get_one(CampaignStage, request.stage_id)
+    if launching.owe(session, request, stage=stage, launcher_id=original.creator, now=now):
+        kind = "recovery.owed" if request.kind == "recovery" else "dependency.owed"
+        events.record(session, kind, now, AGENT, submission=original, stage=stage.name,
+                      dataset=request.dataset_override)
+
+
+def _write_ledger(session: Session, number: int, finding: Finding, now: datetime) -> None:
+    rows = [{"submission_id": number, "direction": "in", "file_name": item.file_name, "state": item.state,
+             "size_bytes": item.size_bytes, "parents": None, "job": item.job, "updated": now}
+            for item in finding.inputs]
+    rows += [{"submission_id": number, "direction": "out", "file_name": item.file_name,
+              "state": "located" if item.located else "declared", "size_bytes": item.size_bytes,
+              "parents": list(item.parents), "job": "", "updated": now} for item in finding.outputs]
+    upsert(session, SubmissionFile, rows, ["submission_id", "direction", "file_name"])
+
+
+def _note(core: Core, candidate: Candidate, message: str) -> None:
+    with core.db.write() as session:
+        submission = submissions.lock(session, candidate.submission.submission_id)
+        submission.wrapup_message, submission.wrapup_checked_at = message, core.clock()
+
+
+def _with_surroundings(session: Session, found: Sequence[Submission]) -> list[Candidate]:
+    """Everything about many submissions in a fixed number of statements."""
+    parents = {item.recovery_tasks_parent for item in found} - {None}
+    originals = {item.submission_id: item for item in session.scalars(
+        select(Submission).where(Submission.submission_id.in_(parents)))} if parents else {}
+    originals |= {item.submission_id: item for item in found}
+    keys = {key for item in found for key in (item.campaign_stage_snapshot_id, item.job_type_snapshot_id)}
+    contents = {row.snapshot_id: row.content for row in session.scalars(
+        select(Snapshot).where(Snapshot.snapshot_id.in_(keys)))}
+    stage_ids = {item.campaign_stage_id for item in found}
+    stages = {row.campaign_stage_id: row for row in session.scalars(
+        select(CampaignStage).where(CampaignStage.campaign_stage_id.in_(stage_ids)))}
+    dependencies: dict[int, list[CampaignDependency]] = {number: [] for number in stage_ids}
+    for row in session.scalars(
+            select(CampaignDependency).where(CampaignDependency.provider_campaign_stage_id.in_(stage_ids))
+            .options(joinedload(CampaignDependency.consumer))
+            .order_by(CampaignDependency.consumer_campaign_stage_id)):
+        dependencies[row.provider_campaign_stage_id].append(row)
+
+    owners = {row.experimenter_id: row.username for row in session.scalars(
+        select(Experimenter).where(Experimenter.experimenter_id.in_({stage.creator for stage in stages.values()})))}
+    return [Candidate(
+        submission=item, original=originals[item.recovery_tasks_parent or item.submission_id],
+        stage=stages[item.campaign_stage_id], stage_content=contents[item.campaign_stage_snapshot_id],
+        job_type_content=contents[item.job_type_snapshot_id],
+        dependencies=tuple(dependencies[item.campaign_stage_id]),
+        owner=owners[stages[item.campaign_stage_id].creator]) for item in found]
