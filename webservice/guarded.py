@@ -1,0 +1,145 @@
+"""Stand-ins for backends whose every method runs in a bulkhead; made by ``backends`` only.
+
+They know how each method may be bounded: most have the usual limit, launches bring their own,
+lists are drawn up within the limit, logs are read piece by piece. A submit that was begun and
+not answered is ``unclear``, whatever the plugin did.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from poms.webservice.bulkhead import Bulkhead, NotBegun
+from poms.webservice.errors import BackendUnavailable
+from poms.webservice.interfaces import (
+    DataBackend,
+    JobBackend,
+    LaunchPlan,
+    LaunchTransport,
+    SplitType,
+    SubmitOutcome,
+    TransportResult,
+)
+
+# Beyond its own limit a launch needs time to end its processes and to report.
+LAUNCH_MARGIN_SECONDS = 30.0
+
+_END = object()
+
+
+class _Guarded:
+    """A backend that is built at its first call, inside the bulkhead: factories may hang as well."""
+
+    def __init__(self, build: Callable[[], Any], bulkhead: Bulkhead) -> None:
+        self._build = build
+        self._bulkhead = bulkhead
+        self._building = threading.Lock()
+        self._built: Any = None
+
+    def _target(self) -> Any:
+        with self._building:
+            if self._built is None:
+                self._built = self._build()
+            return self._built
+
+    def _call(self, method: str, arguments: tuple[Any, ...], keywords: dict[str, Any], *,
+              bulkhead: Bulkhead | None = None, timeout_seconds: float | None = None, drawn_up: bool = False) -> Any:
+        def run() -> Any:
+            answer = getattr(self._target(), method)(*arguments, **keywords)
+            return list(answer) if drawn_up else answer
+
+        return (bulkhead or self._bulkhead).call(run, what=method, timeout_seconds=timeout_seconds)
+
+    def _stream(self, method: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Iterator[Any]:
+        """The pieces of an iterator, each within the limit; the first is fetched at once, to fail early."""
+        pieces = iter(self._call(method, arguments, keywords))
+
+        def fetch() -> Any:
+            return self._bulkhead.call(lambda: next(pieces, _END), what=method)
+
+        return _pieces(fetch(), fetch, getattr(pieces, "close", None))
+
+
+def _pieces(piece: Any, fetch: Callable[[], Any], close: Callable[[], None] | None) -> Iterator[Any]:
+    try:
+        while piece is not _END:
+            yield piece
+            piece = fetch()
+    except GeneratorExit:
+        # The reader went away between two pieces: nothing is running, so the source can be closed here.
+        if close:
+            close()
+        raise
+
+
+def _usual(method: str, *, drawn_up: bool = False) -> Callable[..., Any]:
+    def guarded(self: _Guarded, *arguments: Any, **keywords: Any) -> Any:
+        answer = self._call(method, arguments, keywords, drawn_up=drawn_up)
+        return iter(answer) if drawn_up else answer
+
+    guarded.__name__ = method
+    return guarded
+
+
+def _with_usual_methods(protocol: type, *, drawn_up: tuple[str, ...] = ()) -> Callable[[type], type]:
+    """Add every method of the protocol that the class does not treat itself."""
+
+    def add(cls: type) -> type:
+        for name, member in vars(protocol).items():
+            if callable(member) and not name.startswith("_") and name not in vars(cls):
+                setattr(cls, name, _usual(name, drawn_up=name in drawn_up))
+        return cls
+
+    return add
+
+
+@_with_usual_methods(JobBackend)
+class GuardedJobs(_Guarded):
+    """A ``JobBackend``; submitting has threads of its own, so that polls never wait for launches."""
+
+    def __init__(self, build: Callable[[], Any], bulkhead: Bulkhead, *, launch: Bulkhead) -> None:
+        super().__init__(build, bulkhead)
+        self._launch = launch
+
+    def submit(self, plan: LaunchPlan, script: str, transport: LaunchTransport, log: BinaryIO,
+               timeout_seconds: float) -> SubmitOutcome:
+        """Raises BackendUnavailable only if nothing was begun; after that, doubt is ``unclear``."""
+        try:
+            return self._call("submit", (plan, script, transport, log, timeout_seconds), {}, bulkhead=self._launch,
+                              timeout_seconds=timeout_seconds + LAUNCH_MARGIN_SECONDS)
+        except NotBegun:
+            raise
+        except BackendUnavailable as error:
+            return SubmitOutcome("unclear", message=str(error))
+
+    def fetch_log(self, batch_id: str, which: str) -> Iterator[bytes]:
+        return self._stream("fetch_log", (batch_id, which), {})
+
+
+@_with_usual_methods(DataBackend, drawn_up=("file_states", "output_files"))
+class GuardedData(_Guarded):
+    """A ``DataBackend``."""
+
+
+class GuardedTransport(_Guarded):
+    """A ``LaunchTransport``."""
+
+    def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
+            max_output_bytes: int) -> TransportResult:
+        return self._call("run", (host, account, script),
+                          {"log": log, "timeout_seconds": timeout_seconds, "max_output_bytes": max_output_bytes},
+                          timeout_seconds=timeout_seconds + LAUNCH_MARGIN_SECONDS)
+
+
+@_with_usual_methods(SplitType)
+class GuardedSplit(_Guarded):
+    """A ``SplitType``; name, description, parameters and editor are read directly, they do nothing."""
+
+    def __init__(self, split_type: SplitType, bulkhead: Bulkhead) -> None:
+        super().__init__(lambda: split_type, bulkhead)
+        self.name = split_type.name
+        self.description = split_type.description
+        self.parameters = split_type.parameters
+        self.editor = split_type.editor
