@@ -35,8 +35,9 @@ def path_of(core: Core, log_name: str) -> Path:
 def read(core: Core, experiment: str, submission_id: int, offset: int = 0) -> LogPiece:
     """A piece of the newest launch log of a submission; before the launch began it is empty."""
     with core.db.read() as session:
-        row = session.scalar(select(Launch).where(Launch.submission_id == submission_id, Launch.experiment == experiment)
-                             .order_by(Launch.launch_id.desc()).limit(1))
+        row = session.scalar(
+            select(Launch).where(Launch.submission_id == submission_id, Launch.experiment == experiment)
+            .order_by(Launch.launch_id.desc()).limit(1))
     if row is None or not row.log_name:
         raise NotFound(f"Submission {submission_id} was not launched by POMS in {experiment}: there is no launch log.")
     ended = row.state not in ("owed", "queued")
