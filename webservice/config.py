@@ -82,6 +82,14 @@ def _networks(values: tuple[str, ...]) -> None:
         ipaddress.ip_network(value)
 
 
+def _whole(values: tuple[str, ...]) -> None:
+    for value in values:
+        int(value)
+
+
+_whole_numbers = (_whole, "whole numbers separated by commas")
+
+
 def _listen_address(text: str) -> None:
     split_listen(text)
 
@@ -202,8 +210,12 @@ class AgentSettings:
                                          check=_at_least(1))
     max_output_bytes: int = _key("int", "20000000", "A launch script that prints more is ended.",
                                  check=_at_least(1024))
-    held_grace_seconds: float = _key("seconds", "1h", "How long jobs may be held before a person is told.",
+    held_grace_seconds: float = _key("seconds", "1h", "How long jobs may stay held for a reason of "
+                                     "remove_held_codes before they are removed and left to recovery.",
                                      check=_at_least(0))
+    remove_held_codes: tuple[str, ...] = _key("list", "34, 47", "Hold reason codes (HTCondor's numbers) of jobs that "
+                                              "used more than they asked for: 34 memory, 47 running time. Jobs held "
+                                              "for other reasons wait for a person.", check=_whole_numbers)
     new_to_launchfailed_seconds: float = _key("seconds", "7200", "A new submission that nobody heard of for so long "
                                               "becomes LaunchFailed, after the batch system was asked.",
                                               check=_at_least(1))

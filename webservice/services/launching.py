@@ -248,7 +248,10 @@ def _next_slice(core: Core, stage: CampaignStage, request: LaunchRequest, *,
     spec = parse_split(text)
     if spec is None:
         return None, None
-    split = core.backends.split_type(spec.name)
+    if spec.name not in core.backends.split_types:
+        known = ", ".join(sorted(core.backends.split_types))
+        raise Invalid(f"there is no split type “{spec.name}”; known: {known}.", field="cs_split_type")
+    split = core.backends.split(stage.experiment, spec.name)
     context = SplitContext(dataset=stage.dataset, arguments=split.parse(spec.arguments), position=position,
                            data=core.backends.data(stage.experiment), unique=str(uuid.uuid4()), now=core.clock())
     if peek:
