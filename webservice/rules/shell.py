@@ -1,0 +1,98 @@
+"""The only place that writes shell: quoting, and the bash text that launches a submission.
+
+Not for running anything (that is a LaunchTransport). Invariant: every value is data and arrives
+byte for byte; only a plan's ``setup`` and ``command`` are shell text, and neither can swallow
+what is written around it, because both are handed over as one quoted word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from poms.webservice.errors import Invalid
+from poms.webservice.interfaces import BatchEnvironment, LaunchPlan
+
+MAX_VALUE_BYTES = 120_000
+"""Linux refuses to start a program with one variable above 128 KiB; better refused here, with its name."""
+
+EXPORT_FAILED_STATUS = 96
+"""Exit status of a launch script whose variables could not be set (the setup made them read-only)."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+\Z")
+
+
+def quote(value: str) -> str:
+    """``value`` as exactly one word of a POSIX shell; a NUL, which no shell can hold, is refused."""
+    if "\0" in value:
+        raise Invalid("A NUL character cannot be passed to a program; remove it.")
+    if _PLAIN.match(value):
+        return value
+    return "'" + value.replace("'", "'\"'\"'") + "'"
+
+
+def export(name: str, value: str) -> str:
+    """One line that sets and exports a variable, or ends the script if it cannot."""
+    if not _NAME.match(name):
+        raise Invalid(f"{name!r} is no name of an environment variable; use letters, digits and underscores.")
+    try:
+        size = len(value.encode())
+        quoted = quote(value)
+    except UnicodeEncodeError:
+        raise Invalid(f"The value of {name} is not valid text (half a character); correct it.", field=name) from None
+    except Invalid as nul:
+        raise Invalid(str(nul), field=name) from None
+    if size > MAX_VALUE_BYTES:
+        raise Invalid(f"The value is {size} bytes long; at most {MAX_VALUE_BYTES} can be passed.", field=name)
+    return f"export {name}={quoted} || exit {EXPORT_FAILED_STATUS}"
+
+
+def launch_script(plan: LaunchPlan, environment: BatchEnvironment, extra: Iterable[tuple[str, str]] = ()) -> str:
+    """The whole bash text that launches ``plan``; its exit status is the command's.
+
+    ``extra`` (how scripts reach the file catalogue) and the batch system's variables are set before the
+    setup text, which may change the former. The batch system's variables, the plan's and PATH are set
+    after it, so that no setup can undo what ties the jobs to their submission.
+    """
+    wiring = [export(name, value) for name, value in environment.variables]
+    identity = [("POMS4_SUBMISSION_ID", str(plan.submission_id)), ("POMS4_LAUNCH_ATTEMPT", str(plan.attempt))]
+    lines = [
+        "exec 2>&1",
+        'echo "== process_id: $$ =="',
+        *wiring,
+        *(export(name, value) for name, value in extra),
+        *_setup(plan.setup),
+        *wiring,
+        *(export(name, value) for name, value in (*plan.environment, *identity)),
+        *_path(environment.path),
+        # A subshell: an exit, exec or trap of the command must not take the last lines away.
+        f"( eval {quote('set -x' + chr(10) + _unix_lines(plan.command))} )",
+        "poms_status=$?",
+        'echo "== completed: $$ =="',
+        'exit "$poms_status"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _setup(text: str) -> list[str]:
+    if not text.strip():
+        return []
+    # set +...: options that the setup chose for itself must not end or trace our own lines.
+    return [f"eval {quote(_unix_lines(text))}", "set +e +u +x"]
+
+
+def _path(directories: Iterable[str]) -> list[str]:
+    directories = tuple(directories)
+    if not directories:
+        return []
+    for directory in directories:
+        if ":" in directory or not directory.startswith("/"):
+            raise Invalid(f"{directory!r} cannot be put on PATH; it must be absolute and without a colon.")
+    first = quote(":".join(directories))
+    return [f'export PATH={first}:"${{PATH:-/usr/local/bin:/usr/bin:/bin}}" || exit {EXPORT_FAILED_STATUS}', "hash -r"]
+
+
+def _unix_lines(text: str) -> str:
+    """Text from a browser's form has CR LF line ends, which bash takes for part of the last word."""
+    return text.replace("\r\n", "\n")
