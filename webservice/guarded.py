@@ -52,6 +52,10 @@ class _Guarded:
 
         return (bulkhead or self._bulkhead).call(run, what=method, timeout_seconds=timeout_seconds)
 
+    def _attribute(self, name: str) -> Any:
+        """A plain attribute of the backend; the first look may build it, so it is bounded too."""
+        return self._bulkhead.call(lambda: getattr(self._target(), name), what=name)
+
     def _stream(self, method: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Iterator[Any]:
         """The pieces of an iterator, each within the limit; the first is fetched at once, to fail early."""
         pieces = iter(self._call(method, arguments, keywords))
@@ -103,6 +107,10 @@ class GuardedJobs(_Guarded):
         super().__init__(build, bulkhead)
         self._launch = launch
 
+    @property
+    def pool(self) -> str:
+        return self._attribute("pool")
+
     def submit(self, plan: LaunchPlan, script: str, transport: LaunchTransport, log: BinaryIO,
                timeout_seconds: float) -> SubmitOutcome:
         """Raises BackendUnavailable only if nothing was begun; after that, doubt is ``unclear``."""
@@ -125,6 +133,10 @@ class GuardedData(_Guarded):
 
 class GuardedTransport(_Guarded):
     """A ``LaunchTransport``."""
+
+    @property
+    def dies_with_caller(self) -> bool:
+        return self._attribute("dies_with_caller")
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
             max_output_bytes: int) -> TransportResult:
