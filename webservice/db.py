@@ -7,15 +7,16 @@ so that two processes queue up instead of failing when a read turns into a write
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine, event, or_
+from sqlalchemy import ColumnElement, Engine, and_, create_engine, event, not_, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 SQLITE_BUSY_SECONDS = 30
+_LAST = "poms_last_work"
 
 
 def make_engine(url: str, *, pool_size: int = 10, echo: bool = False) -> Engine:
@@ -72,15 +73,27 @@ class Database:
         """One unit of work: committed if the block ends, rolled back if it raises."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+            for work in session.info.pop(_LAST, {}).values():
+                work(session)
 
     def close(self) -> None:
         self.engine.dispose()
 
 
-def upsert(session: Session, table, rows: list[dict], keys: list[str], *, only_if_changed: bool = False) -> int:
+def before_commit(session: Session, name: str, work: Callable[[Session], None]) -> None:
+    """Do ``work`` last of all in this unit of work; a second one of the same name takes the first one's place.
+
+    For rows that many transactions change, such as sums: locked late, in one order, they block nobody for long.
+    """
+    session.info.setdefault(_LAST, {})[name] = work
+
+
+def upsert(session: Session, table, rows: list[dict], keys: list[str], *, only_if_changed: bool = False,
+           unless: ColumnElement[bool] | None = None) -> int:
     """Insert rows, or update those whose key exists; one statement for all of them.
 
-    ``only_if_changed`` leaves identical rows alone, so that nothing is written that did not change.
+    ``only_if_changed`` leaves identical rows alone, so that nothing is written that did not change;
+    ``unless`` leaves rows alone for which it holds as they are.
     Returns the number of rows inserted or changed.
     """
     if not rows:
@@ -92,6 +105,8 @@ def upsert(session: Session, table, rows: list[dict], keys: list[str], *, only_i
     where = None
     if only_if_changed:
         where = or_(*(table.c[name].is_distinct_from(value) for name, value in updated.items()))
+    if unless is not None:
+        where = not_(unless) if where is None else and_(where, not_(unless))
     statement = statement.on_conflict_do_update(index_elements=keys, set_=updated, where=where)
     return session.connection().execute(statement, rows).rowcount
 

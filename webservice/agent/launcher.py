@@ -43,17 +43,23 @@ class Launcher:
         keeper.join()
 
     def _claim(self) -> list[Claim]:
-        with self._lock:
-            free = self.workers - len(self._at_work)
-            # One experiment whose launches hang may fill all workers but one.
-            share = Counter(claim.experiment for claim in self._at_work.values())
-        if free <= 0:
-            return []
-        busy = [name for name, count in share.items() if count >= max(1, self.workers - 1)]
-        claimed = launches.claim(self.core, self.owner, free, busy=busy)
-        with self._lock:
-            self._at_work |= {claim.launch_id: claim for claim in claimed}
-        return claimed
+        """Fill the free workers; one experiment whose launches hang may keep all of them but one."""
+        most = max(1, self.workers - 1)
+        claimed: list[Claim] = []
+        while True:
+            with self._lock:
+                free = self.workers - len(self._at_work)
+                share = Counter(claim.experiment for claim in self._at_work.values())
+            if free <= 0:
+                return claimed
+            busy = [name for name, count in share.items() if count >= most]
+            largest = max((count for count in share.values() if count < most), default=0)
+            more = launches.claim(self.core, self.owner, min(free, most - largest), busy=busy)
+            if not more:
+                return claimed
+            with self._lock:
+                self._at_work |= {claim.launch_id: claim for claim in more}
+            claimed += more
 
     def _work(self, claim: Claim) -> None:
         try:

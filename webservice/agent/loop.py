@@ -53,6 +53,7 @@ class Agent:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._stopping = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
+        self._wanted: dict[str, Task] = {}
         self._launcher = launcher.Launcher(core, self.owner, self._stopping)
 
     def start(self) -> None:
@@ -80,12 +81,14 @@ class Agent:
         thread.start()
 
     def _follow_experiments(self) -> None:
-        """Start tasks for experiments that appear; tasks of inactive ones end by themselves."""
+        """Start tasks for experiments that appear; tasks that are no longer wanted end by themselves."""
         while not self._stopping.is_set():
             try:
-                for task in self._tasks(active_experiments(self.core)):
-                    if task.name not in self._threads:
-                        self._spawn(task.name, lambda task=task: self._repeat(task))
+                # A pool's task is replaced by one that knows of all experiments that read the pool now.
+                self._wanted = {task.name: task for task in self._tasks(active_experiments(self.core))}
+                for name in self._wanted:
+                    if name not in self._threads or not self._threads[name].is_alive():
+                        self._spawn(name, lambda name=name: self._repeat(name))
             except (PomsError, SQLAlchemyError):
                 log.exception("the experiments could not be read; trying again")
                 self._stopping.wait(2)
@@ -103,10 +106,12 @@ class Agent:
                               lambda core, lease, experiment=experiment: upkeep.run(core, experiment)))
         return found
 
-    def _repeat(self, task: Task) -> None:
+    def _repeat(self, name: str) -> None:
         while not self._stopping.is_set():
-            pause = self._once(task)
-            self._stopping.wait(pause)
+            task = self._wanted.get(name)
+            if task is None:
+                return
+            self._stopping.wait(self._once(task))
 
     def _once(self, task: Task) -> float:
         """One try at a task; returns the pause before the next."""

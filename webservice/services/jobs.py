@@ -67,25 +67,36 @@ def changed_submissions(core: Core, experiments: Collection[str], counts: Mappin
 def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, epoch: int, cursor: str) -> int:
     """Write one poll; returns the number of submissions that changed.
 
-    The cursor moves in the transaction that stores the jobs it covers. If the lease was lost
-    meanwhile nothing is written: the agent that has it now asks from the old cursor.
+    The cursor moves last, when everything it covers is stored, so that a crash on the way only means
+    that the same jobs are reported again. Every step makes sure that the lease is still ours: the agent
+    that took it over asks from the old cursor, and old counts never replace its newer ones.
     """
     counts = live_counts(poll.counts)
     changed = changed_submissions(core, experiments, counts)
     records = [*poll.departed, *poll.details]
     with core.db.write() as session:
-        owner = session.get_one(AgentTask, task, with_for_update=True)
-        if owner.lease_epoch != epoch:
+        if _owner(session, task, epoch) is None:
             return 0
         known = _known(session, {record.submission_id for record in records}, experiments)
         write_jobs(session, [record for record in records if record.submission_id in known])
-        owner.cursor = cursor
     ended = {record.submission_id for record in poll.departed}
     affected = sorted((changed | ended) & (known | changed))
     for some in _chunks(affected, 200):
         with core.db.write() as session:
+            if _owner(session, task, epoch) is None:
+                return 0
             _update_submissions(session, some, counts, poll.taken_at)
+    with core.db.write() as session:
+        owner = _owner(session, task, epoch)
+        if owner is not None and owner.cursor != cursor:
+            owner.cursor = cursor
     return len(affected)
+
+
+def _owner(session: Session, task: str, epoch: int) -> AgentTask | None:
+    """The task's row, locked, if the lease of this epoch still holds."""
+    row = session.get_one(AgentTask, task, with_for_update=True)
+    return row if row.lease_epoch == epoch else None
 
 
 def write_jobs(session: Session, records: Iterable[JobRecord]) -> int:
@@ -97,8 +108,12 @@ def write_jobs(session: Session, records: Iterable[JobRecord]) -> int:
         if before is None or not before.state.is_final:
             latest[key] = record
     rows = [asdict(record) | {"state": int(record.state)} for record in latest.values()]
-    return sum(upsert(session, Job, some, ["submission_id", "batch_id"], only_if_changed=True)
-               for some in _chunks(rows))
+    live = [row for row in rows if row["state"] in LIVE_COLUMNS]
+    ended = [row for row in rows if row["state"] not in LIVE_COLUMNS]
+    has_ended = Job.state.in_([int(state) for state in ENDED_COLUMNS])
+    keys = ["submission_id", "batch_id"]
+    return (sum(upsert(session, Job, some, keys, only_if_changed=True, unless=has_ended) for some in _chunks(live))
+            + sum(upsert(session, Job, some, keys, only_if_changed=True) for some in _chunks(ended)))
 
 
 def _update_submissions(session: Session, numbers: list[int], counts: Mapping[int, Mapping[str, int]],
@@ -112,7 +127,7 @@ def _update_submissions(session: Session, numbers: list[int], counts: Mapping[in
         ended[number][ENDED_COLUMNS[JobState(state)]] = count
     # Locked in one order everywhere, so that two writers queue up instead of blocking each other.
     for submission in session.scalars(select(Submission).where(Submission.submission_id.in_(numbers))
-                                      .order_by(Submission.submission_id).with_for_update()):
+                                      .order_by(Submission.submission_id).with_for_update(key_share=True)):
         number = submission.submission_id
         live = dict(counts.get(number) or dict.fromkeys(LIVE_COLUMNS.values(), 0))
         done = {name: ended[number].get(name, 0) for name in ENDED_COLUMNS.values()}
@@ -121,7 +136,8 @@ def _update_submissions(session: Session, numbers: list[int], counts: Mapping[in
 
 def apply_counts(session: Session, submission: Submission, counts: dict[str, int], at: datetime) -> None:
     """Store a submission's job counts and the status they mean."""
-    submissions.set_job_counts(session, submission, counts)
+    if submissions.set_job_counts(session, submission, counts):
+        submission.updated = at
     live = sum(counts[name] for name in LIVE_COLUMNS.values())
     ended = sum(counts[name] for name in ENDED_COLUMNS.values())
     submission.jobs_expected = max(submission.jobs_expected, live + ended)
@@ -144,7 +160,7 @@ def forget_vanished(core: Core, experiments: Collection[str], grace: timedelta) 
     suspects = (select(Submission.submission_id)
                 .where(Submission.experiment.in_(list(experiments)),
                        Submission.status_id.in_([int(Status.IDLE), int(Status.RUNNING), int(Status.HELD)]),
-                       live == 0, ended < Submission.jobs_expected, Submission.status_since < now - grace))
+                       live == 0, ended < Submission.jobs_expected, Submission.updated < now - grace))
     with core.db.read() as session:
         numbers = session.scalars(suspects.order_by(Submission.submission_id)).all()
     for number in numbers:

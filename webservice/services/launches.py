@@ -14,7 +14,14 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from poms.webservice.errors import BackendUnavailable, Conflict, Invalid, NotAllowed, NotFound
+from poms.webservice.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    Conflict,
+    Invalid,
+    NotAllowed,
+    NotFound,
+)
 from poms.webservice.interfaces import FoundCluster, LaunchPlan, SubmitOutcome
 from poms.webservice.model import Launch, Submission
 from poms.webservice.rules import shell
@@ -69,7 +76,7 @@ def renew(core: Core, claims: Iterable[Claim]) -> None:
     """Prolong leases that are still ours; one that is not any more is left as it is."""
     until = core.clock() + timedelta(seconds=core.settings.agent.lease_seconds)
     with core.db.write() as session:
-        for held in claims:
+        for held in sorted(claims, key=lambda each: each.launch_id):
             session.execute(update(Launch).where(Launch.launch_id == held.launch_id, Launch.lease_epoch == held.epoch)
                             .values(lease_until=until))
 
@@ -89,11 +96,13 @@ def work_on(core: Core, claimed: Claim) -> str:
         return _give_up(core, claimed, "skipped", str(end), "split.end")
     except BackendUnavailable as silent:
         return _try_again(core, claimed, str(silent))
-    except (Invalid, NotAllowed, NotFound) as wrong:
+    except (Invalid, NotAllowed, NotFound, ConfigurationError) as wrong:
         return _give_up(core, claimed, "failed", str(wrong), "launch.failed")
-    except Conflict as moved:
+    except launching.TakenOver as moved:
         log.info("launch left to another", extra={"launch_id": claimed.launch_id, "reason": str(moved)})
         return "lost"
+    except Conflict as busy:
+        return _try_again(core, claimed, str(busy))
 
 
 def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str) -> int:
@@ -135,6 +144,9 @@ def _submit(core: Core, claimed: Claim) -> str:
             return _started(core, claimed, found, "launch.adopted", None)
         if not _may_retry_now(core, claimed):
             return _wait(core, claimed, "the earlier attempt may still be running")
+        if attempt >= MAX_FAILURES:
+            return _give_up(core, claimed, "failed", f"{attempt} attempts left no jobs in the batch system; "
+                            "the launch log says more", "launch.failed")
     plan = launching.plan_from_document(document, attempt + 1)
     if not _begin_attempt(core, claimed):
         return "lost"

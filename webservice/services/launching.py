@@ -17,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
+from poms.webservice.db import insert_new
 from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound
 from poms.webservice.interfaces import LaunchPlan, Slice, SplitContext
 from poms.webservice.model import (
@@ -39,6 +40,10 @@ from poms.webservice.services.core import Core
 
 Pairs = tuple[tuple[str, str], ...]
 SPLIT_RETRIES = 5
+
+
+class TakenOver(Conflict):
+    """The launch is in other hands: another agent has its lease, or it is settled already."""
 
 
 class NoMoreSplits(Conflict):
@@ -117,7 +122,7 @@ def launch(core: Core, actor: Actor, request: LaunchRequest) -> Outcome:
     Raises Invalid (something of the stage cannot be launched), NotAllowed, NotFound, NoMoreSplits,
     BackendUnavailable (the catalogue is needed to cut the next slice and does not answer).
     """
-    known = find_by_key(core, request.key)
+    known = find_by_key(core, request.key, stage_id=request.stage_id)
     if known is not None:
         return known
     for _ in range(SPLIT_RETRIES):
@@ -127,7 +132,7 @@ def launch(core: Core, actor: Actor, request: LaunchRequest) -> Outcome:
         except _PositionMoved:
             continue
         except IntegrityError:
-            known = find_by_key(core, request.key)
+            known = find_by_key(core, request.key, stage_id=request.stage_id)
             if known is None:
                 raise
             return known
@@ -139,11 +144,15 @@ def preview(core: Core, actor: Actor, request: LaunchRequest) -> Prepared:
     return prepare(core, actor, request, peek=True)
 
 
-def find_by_key(core: Core, key: str) -> Outcome | None:
-    """The outcome of the launch that was stored under this key, if any."""
+def find_by_key(core: Core, key: str, *, stage_id: int | None = None) -> Outcome | None:
+    """The outcome of the launch that was stored under this key, if any; Conflict if it was another stage's."""
     with core.db.read() as session:
         row = session.scalar(select(Launch).where(Launch.key == key))
-        return None if row is None else Outcome(row.state, row.launch_id, row.submission_id, row.message or "")
+    if row is None:
+        return None
+    if stage_id is not None and row.campaign_stage_id != stage_id:
+        raise Conflict("This request key was used for a launch of another stage; use a new one.")
+    return Outcome(row.state, row.launch_id, row.submission_id, row.message or "")
 
 
 def prepare(core: Core, actor: Actor, request: LaunchRequest, *, peek: bool = False) -> Prepared:
@@ -352,8 +361,10 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
     now = core.clock()
     request = prepared.request
     with core.db.write() as session:
-        stage = session.get_one(CampaignStage, request.stage_id, with_for_update=True)
-        row = _owed_row(session, owed) if owed else _new_row(request, "queued", stage, actor.experimenter_id, now)
+        row = _owed_row(session, owed) if owed else None
+        campaign = session.get_one(Campaign, prepared.campaign.campaign_id, with_for_update={"key_share": True})
+        stage = session.get_one(CampaignStage, request.stage_id, with_for_update={"key_share": True})
+        row = row or _new_row(request, "queued", stage, actor.experimenter_id, now)
         if not owed:
             session.add(row)
         if prepared.hold_reason:
@@ -370,10 +381,11 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
         row.log_name = naming.launch_log_name(stage.campaign_stage_id, submission.submission_id, actor.username, now)
         approval = stage.campaign_stage_type == "approval"
         row.state = "launched" if approval else "queued"
-        session.add_all(Delivery(provider_submission_id=request.depends_on, file_name=name, delivered_at=now,
-                                 consumer_campaign_stage_id=stage.campaign_stage_id,
-                                 consumer_submission_id=submission.submission_id) for name in prepared.delivered)
-        campaign = session.get_one(Campaign, stage.campaign_id)
+        # Two dependencies between the same stages may give the same file: it counts for the first.
+        insert_new(session, Delivery, [
+            {"provider_submission_id": request.depends_on, "file_name": name, "delivered_at": now,
+             "consumer_campaign_stage_id": stage.campaign_stage_id,
+             "consumer_submission_id": submission.submission_id} for name in prepared.delivered])
         if not campaign.active:
             campaign.active = True
             events.record(session, "campaign.activated", now, actor.username, experiment=campaign.experiment,
@@ -387,7 +399,7 @@ def _owed_row(session: Session, owed: tuple[int, int]) -> Launch:
     launch_id, epoch = owed
     row = session.get_one(Launch, launch_id, with_for_update=True)
     if row.lease_epoch != epoch or row.state != "owed":
-        raise Conflict(f"Launch {launch_id} was taken over by another agent.")
+        raise TakenOver(f"Launch {launch_id} was taken over by another agent.")
     return row
 
 

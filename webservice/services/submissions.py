@@ -1,18 +1,20 @@
 """Submissions: their status, the reports about them, and the sums kept on their stage.
 
 The only place that changes ``submissions.status_id``. A change takes the row's lock, asks
-``rules.statuses``, and writes status, history, sums and event in one transaction.
+``rules.statuses``, and writes status, history, sums and event in one transaction. Rows are locked in
+the order launch, campaign, submission, stage, count, so that no two transactions wait for each other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from poms.webservice.db import insert_new
+from poms.webservice.db import before_commit, insert_new
 from poms.webservice.errors import NotFound
 from poms.webservice.model import CampaignStage, StageStatusCount, Submission, SubmissionHistory
 from poms.webservice.rules.statuses import FINAL, Status, find_status, next_status
@@ -24,7 +26,7 @@ COUNTED = ("jobs_idle", "jobs_running", "jobs_held", "jobs_completed", "jobs_fai
 
 def lock(session: Session, submission_id: int) -> Submission:
     """The submission, locked until the transaction ends."""
-    submission = session.get(Submission, submission_id, with_for_update=True, populate_existing=True)
+    submission = _find_locked(session, submission_id)
     if submission is None:
         raise NotFound(f"There is no submission {submission_id}.")
     return submission
@@ -101,7 +103,7 @@ def report(core: Core, actor_name: str, reported: Report, *, by_person: bool) ->
     """
     now = core.clock()
     with core.db.write() as session:
-        submission = session.get(Submission, reported.submission_id, with_for_update=True, populate_existing=True)
+        submission = _find_locked(session, reported.submission_id)
         if submission is None:
             return False
         if reported.jobsub_job_id and submission.jobsub_job_id != normal_job_id(reported.jobsub_job_id):
@@ -116,7 +118,9 @@ def report(core: Core, actor_name: str, reported: Report, *, by_person: bool) ->
             if reported.pct_complete >= stage.completion_pct:
                 status = Status.COMPLETED
         if status is not None:
-            change_status(session, submission, status, at=reported.at or now, actor=actor_name, by_person=by_person)
+            # A time in the future would hold back the times of everything that follows.
+            at = min(reported.at or now, now)
+            change_status(session, submission, status, at=at, actor=actor_name, by_person=by_person)
         return True
 
 
@@ -126,27 +130,55 @@ def normal_job_id(text: str) -> str:
     return f"{cluster.split('.')[0]}{at}{schedd}"
 
 
+def _find_locked(session: Session, submission_id: int) -> Submission | None:
+    # The weaker lock: rows that only refer to this one can be inserted meanwhile.
+    return session.get(Submission, submission_id, with_for_update={"key_share": True}, populate_existing=True)
+
+
 def _append_history(session: Session, submission: Submission, actor: str, reason: str) -> None:
     session.add(SubmissionHistory(submission_id=submission.submission_id, status_id=submission.status_id,
                                   created=submission.status_since, actor=actor, reason=reason))
 
 
+@dataclass
+class _Sums:
+    """What a unit of work adds to the sums of stages; written at its end, in one order everywhere."""
+
+    stages: dict[int, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+    statuses: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
+
+    def write(self, session: Session) -> None:
+        for stage_id, changes in sorted(self.stages.items()):
+            session.execute(
+                update(CampaignStage).where(CampaignStage.campaign_stage_id == stage_id)
+                .values({name: getattr(CampaignStage, name) + by for name, by in changes.items()}))
+        for (stage_id, status_id), by in sorted(self.statuses.items()):
+            if by:
+                _add_to_status(session, stage_id, status_id, by)
+
+
+def _sums(session: Session) -> _Sums:
+    sums = session.info.get("sums")
+    if sums is None:
+        sums = session.info["sums"] = _Sums()
+        before_commit(session, "sums", sums.write)
+    return sums
+
+
 def _count_status(session: Session, stage_id: int, status_id: int, by: int) -> None:
-    changed = session.execute(
-        update(StageStatusCount)
-        .where(StageStatusCount.campaign_stage_id == stage_id, StageStatusCount.status_id == status_id)
-        .values(submissions=StageStatusCount.submissions + by)).rowcount
-    if not changed:
-        insert_new(session, StageStatusCount, [{"campaign_stage_id": stage_id, "status_id": status_id,
-                                                "submissions": 0}])
-        session.execute(
-            update(StageStatusCount)
-            .where(StageStatusCount.campaign_stage_id == stage_id, StageStatusCount.status_id == status_id)
-            .values(submissions=StageStatusCount.submissions + by))
+    _sums(session).statuses[stage_id, int(status_id)] += by
 
 
 def _add_to_stage(session: Session, stage_id: int, changes: dict[str, int]) -> None:
-    if changes:
-        session.execute(
-            update(CampaignStage).where(CampaignStage.campaign_stage_id == stage_id)
-            .values({name: getattr(CampaignStage, name) + by for name, by in changes.items()}))
+    for name, by in changes.items():
+        _sums(session).stages[stage_id][name] += by
+
+
+def _add_to_status(session: Session, stage_id: int, status_id: int, by: int) -> None:
+    add = (update(StageStatusCount)
+           .where(StageStatusCount.campaign_stage_id == stage_id, StageStatusCount.status_id == status_id)
+           .values(submissions=StageStatusCount.submissions + by))
+    if not session.execute(add).rowcount:
+        insert_new(session, StageStatusCount, [{"campaign_stage_id": stage_id, "status_id": status_id,
+                                                "submissions": 0}])
+        session.execute(add)
