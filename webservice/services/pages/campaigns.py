@@ -1,0 +1,315 @@
+"""The list of campaigns, and the pages of one campaign."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from poms.webservice.errors import NotFound
+from poms.webservice.model import (
+    Campaign,
+    CampaignDependency,
+    CampaignStage,
+    CampaignTag,
+    CampaignVersion,
+    Event,
+    Experimenter,
+    StageStatusCount,
+    Submission,
+    Tag,
+)
+from poms.webservice.rules import permissions
+from poms.webservice.rules.permissions import Actor
+from poms.webservice.rules.statuses import NEEDS_PERSON, Status
+from poms.webservice.services.core import Core
+from poms.webservice.services.pages.common import (
+    Url,
+    add_counts,
+    done_text,
+    happened,
+    job_counts,
+    names_of,
+    newest_status,
+    page_of,
+    percent_text,
+    stage_state,
+)
+from poms.webservice.services.pages.home import stage_strips
+
+PAGE = 50
+
+_SORTS = {"name": Campaign.name, "changed": Campaign.last_activity_at}
+VIEWS = (("active", "Active"), ("mine", "Mine"), ("inactive", "Inactive"), ("all", "All"))
+
+
+def campaign_list(core: Core, actor: Actor, url: Url, *, view: str = "active", text: str = "", sort: str = "-changed",
+                  offset: int = 0) -> dict[str, Any]:
+    """Campaigns of the experiment; ``sort`` is a column's name, with ``-`` in front for the other direction."""
+    where = [Campaign.experiment == actor.experiment]
+    if view in ("active", "mine"):
+        where.append(Campaign.active)
+    if view == "inactive":
+        where.append(~Campaign.active)
+    if view == "mine":
+        where.append(Campaign.creator == actor.experimenter_id)
+    if text:
+        where.append(_matches(text))
+    with core.db.read() as session:
+        found = session.scalars(_sorted(select(Campaign).where(*where), sort).offset(offset).limit(PAGE + 1)).all()
+        shown, more = found[:PAGE], len(found) > PAGE
+        numbers = [campaign.campaign_id for campaign in shown]
+        strips = stage_strips(session, numbers, url)
+        jobs = _job_sums(session, numbers)
+        tags = _tags(session, numbers)
+        creators = names_of(session, [campaign.creator for campaign in shown])
+        is_first = not shown and session.scalar(
+            select(Campaign.campaign_id).where(Campaign.experiment == actor.experiment).limit(1)) is None
+    rows = [{
+        "id": campaign.campaign_id, "name": campaign.name, "active": campaign.active,
+        "url": url("campaign", campaign_id=campaign.campaign_id), "tags": tags.get(campaign.campaign_id, []),
+        **strips[campaign.campaign_id], **jobs.get(campaign.campaign_id, {"running": 0, "held": 0, "failed": 0}),
+        "likely_end": "", "changed_at": campaign.last_activity_at, "creator": creators.get(campaign.creator, ""),
+    } for campaign in shown]
+    arguments = {"view": view, "text": text, "sort": sort}
+    return {
+        "views": [{"label": label, "url": url("campaigns", view=name), "count": None, "current": view == name}
+                  for name, label in VIEWS],
+        "text": text, "campaigns": rows, "is_first": is_first,
+        "pager": {"text": f"{offset + 1:,} to {offset + len(rows):,}" if rows else "",
+                  "newer_url": url("campaigns", **arguments, offset=max(0, offset - PAGE)) if offset else "",
+                  "older_url": url("campaigns", **arguments, offset=offset + PAGE) if more else ""},
+        "may": {"create": permissions.refusal(actor, "create") is None,
+                "act": permissions.refusal(actor, "modify") is None},
+    }
+
+
+def _matches(text: str) -> Any:
+    pattern = f"%{text.replace('/', '//').replace('%', '/%').replace('_', '/_')}%"
+    tagged = (select(CampaignTag.campaign_id).join(Tag, Tag.tag_id == CampaignTag.tag_id)
+              .where(Tag.tag_name.ilike(pattern, escape="/")))
+    makers = select(Experimenter.experimenter_id).where(Experimenter.username == text)
+    return or_(Campaign.name.ilike(pattern, escape="/"), Campaign.campaign_id.in_(tagged),
+               Campaign.creator.in_(makers))
+
+
+def _sorted(query: Any, sort: str) -> Any:
+    name, down = sort.removeprefix("-"), sort.startswith("-")
+    if name in ("running", "held", "failed"):
+        sums = (select(CampaignStage.campaign_id, func.sum(getattr(CampaignStage, f"jobs_{name}")).label("jobs"))
+                .group_by(CampaignStage.campaign_id).subquery())
+        query = query.outerjoin(sums, sums.c.campaign_id == Campaign.campaign_id)
+        column = func.coalesce(sums.c.jobs, 0)
+    else:
+        column = _SORTS.get(name, Campaign.last_activity_at)
+    return query.order_by(column.desc() if down else column, Campaign.campaign_id.desc())
+
+
+def _job_sums(session: Session, numbers: list[int]) -> dict[int, dict[str, int]]:
+    if not numbers:
+        return {}
+    rows = session.execute(
+        select(CampaignStage.campaign_id, func.sum(CampaignStage.jobs_running), func.sum(CampaignStage.jobs_held),
+               func.sum(CampaignStage.jobs_failed))
+        .where(CampaignStage.campaign_id.in_(numbers)).group_by(CampaignStage.campaign_id))
+    return {number: {"running": int(running), "held": int(held), "failed": int(failed)}
+            for number, running, held, failed in rows}
+
+
+def _tags(session: Session, numbers: list[int]) -> dict[int, list[str]]:
+    tags: dict[int, list[str]] = {}
+    if numbers:
+        for number, name in session.execute(
+                select(CampaignTag.campaign_id, Tag.tag_name).join(Tag, Tag.tag_id == CampaignTag.tag_id)
+                .where(CampaignTag.campaign_id.in_(numbers)).order_by(Tag.tag_name)):
+            tags.setdefault(number, []).append(name)
+    return tags
+
+
+# --------------------------------------------------------------------------------- one campaign
+
+
+def campaign_head(session: Session, actor: Actor, campaign_id: int, url: Url) -> tuple[Campaign, dict[str, Any]]:
+    """What every page of a campaign shows above its tabs. Raises NotFound outside the actor's experiment."""
+    campaign = session.scalar(select(Campaign).where(Campaign.campaign_id == campaign_id,
+                                                     Campaign.experiment == actor.experiment))
+    if campaign is None:
+        raise NotFound(f"There is no campaign {campaign_id} in {actor.experiment}.")
+    stages = session.execute(
+        select(CampaignStage.campaign_stage_id, CampaignStage.name).where(CampaignStage.campaign_id == campaign_id)
+        .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all()
+    saved = session.scalar(select(CampaignVersion).where(CampaignVersion.campaign_id == campaign_id,
+                                                         CampaignVersion.number == campaign.version_number))
+    names = names_of(session, [campaign.creator, saved.creator if saved else None])
+    submissions = session.scalar(select(func.coalesce(func.sum(StageStatusCount.submissions), 0)).where(
+        StageStatusCount.campaign_stage_id.in_([number for number, _ in stages]))) if stages else 0
+    owner = {"owner_role": campaign.creator_role, "owner_id": campaign.creator}
+    may = {"launch": permissions.refusal(actor, "do", **owner) is None,
+           "modify": permissions.refusal(actor, "modify", **owner) is None, "watch": False,
+           "delete": permissions.refusal(actor, "modify", **owner) is None and not submissions}
+    head = {
+        "campaign": {"id": campaign.campaign_id, "name": campaign.name,
+                     "url": url("campaign", campaign_id=campaign.campaign_id),
+                     "tags": _tags(session, [campaign_id]).get(campaign_id, []), "active": campaign.active,
+                     "version": campaign.version_number, "saved_at": saved.created if saved else campaign.created,
+                     "saved_by": names.get(saved.creator if saved else campaign.creator, ""),
+                     "role": campaign.creator_role, "data_handling": campaign.data_handling_service.upper(),
+                     "stage_count": len(stages), "creator": names.get(campaign.creator, "")},
+        "submission_count": int(submissions or 0), "version_count": campaign.version_number, "may": may,
+        "launchable": [{"name": name, "id": number} for number, name in _leading(session, stages)],
+    }
+    return campaign, head
+
+
+def _leading(session: Session, stages: Any) -> list[tuple[int, str]]:
+    """Stages that no other stage feeds come first; the others can be chosen all the same."""
+    numbers = [number for number, _ in stages]
+    fed = set(session.scalars(
+        select(CampaignDependency.consumer_campaign_stage_id)
+        .where(CampaignDependency.consumer_campaign_stage_id.in_(numbers),
+               CampaignDependency.provider_campaign_stage_id != CampaignDependency.consumer_campaign_stage_id))) \
+        if numbers else set()
+    return sorted(((number, name) for number, name in stages), key=lambda stage: stage[0] in fed)
+
+
+def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[str, Any]:
+    """The overview: figures, the graph of stages, what needs a person, what happened."""
+    with core.db.read() as session:
+        campaign, head = campaign_head(session, actor, campaign_id, url)
+        stages = session.scalars(
+            select(CampaignStage).where(CampaignStage.campaign_id == campaign_id)
+            .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all()
+        newest = newest_status(session, stages)
+        links = session.scalars(select(CampaignDependency).where(
+            CampaignDependency.provider_campaign_stage_id.in_([stage.campaign_stage_id for stage in stages]))).all()
+        events = happened(session, url, Event.campaign_id == campaign_id)
+        last = {row.submission_id: row for row in session.scalars(select(Submission).where(
+            Submission.submission_id.in_([stage.last_submission_id for stage in stages
+                                          if stage.last_submission_id])))}
+    rows = [stage_row(stage, newest, last, links, url) for stage in stages]
+    by_number = {stage.campaign_stage_id: row for stage, row in zip(stages, rows, strict=True)}
+    counts = add_counts(row["counts"] for row in rows)
+    return {
+        **head, "face": "overview", "notices": _notices(campaign, rows), "figures": _figures(rows, counts),
+        "stages": rows, "counts": counts, "happened": events, "definition": _definition(campaign, stages, head, url),
+        "edges": [{"tail": by_number[link.provider_campaign_stage_id]["name"],
+                   "head": by_number[link.consumer_campaign_stage_id]["name"],
+                   "label": "" if link.file_patterns == "%" else link.file_patterns,
+                   "waits": not by_number[link.consumer_campaign_stage_id]["total"]}
+                  for link in links if link.consumer_campaign_stage_id in by_number],
+    }
+
+
+def stage_row(stage: CampaignStage, newest: dict[int, Any], last: dict[int, Submission], links: Any,
+              url: Url) -> dict[str, Any]:
+    """One stage as lists and graphs show it."""
+    status, since = newest.get(stage.campaign_stage_id, (None, None))
+    counts = job_counts(stage, located=status == Status.LOCATED)
+    depths = _depths(links)
+    return {
+        "id": stage.campaign_stage_id, "name": stage.name, "state": stage_state(status), "since": since,
+        "url": url("stage", campaign_stage_id=stage.campaign_stage_id), "why": _why(stage, status, last, links),
+        "depth": depths.get(stage.campaign_stage_id, 0), "done": percent_text(counts), "done_text": done_text(counts),
+        "counts": counts, "total": sum(counts.values()), "running": stage.jobs_running, "idle": stage.jobs_idle,
+        "failed": stage.jobs_failed, "held": stage.jobs_held, "files_out": stage.files_generated,
+        "files_in": stage.files_consumed,
+    }
+
+
+def _depths(links: Any) -> dict[int, int]:
+    """How far each stage is from a beginning; a cycle ends the count."""
+    feeds: dict[int, list[int]] = {}
+    for link in links:
+        if link.provider_campaign_stage_id != link.consumer_campaign_stage_id:
+            feeds.setdefault(link.provider_campaign_stage_id, []).append(link.consumer_campaign_stage_id)
+    fed = {consumer for consumers in feeds.values() for consumer in consumers}
+    depths: dict[int, int] = {}
+    frontier = [number for number in feeds if number not in fed]
+    level = 0
+    while frontier and level <= len(feeds):
+        for number in frontier:
+            depths[number] = level
+        frontier = sorted({consumer for number in frontier for consumer in feeds.get(number, ())})
+        level += 1
+    return depths
+
+
+def _why(stage: CampaignStage, status: int | None, last: dict[int, Submission], links: Any) -> str:
+    if stage.hold_experimenter_id is not None:
+        return "launches are held" + (f": {stage.hold_reason}" if stage.hold_reason else "")
+    if status is None:
+        fed = any(link.consumer_campaign_stage_id == stage.campaign_stage_id for link in links)
+        return "waits for the stage before it" if fed else "not launched yet"
+    submission = last.get(stage.last_submission_id)
+    if submission is None:
+        return ""
+    if status in (Status.COMPLETED, Status.LOCATED):
+        return submission.wrapup_message or "all jobs ended"
+    if status == Status.HELD:
+        return f"{submission.jobs_held:,} jobs held"
+    if submission.recovery_tasks_parent is not None:
+        return f"recovery of submission {submission.recovery_tasks_parent}"
+    return ""
+
+
+def _notices(campaign: Campaign, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    labels = {status.label for status in NEEDS_PERSON}
+    notices = [{"state": row["state"], "title": f"{row['name']}: {row['state']}", "text": row["why"],
+                "actions": [{"label": f"Open {row['name']}", "url": row["url"]}]}
+               for row in rows if row["state"] in labels]
+    if campaign.held_by is not None:
+        notices.insert(0, {"state": "overdue", "title": "Launches of this campaign are held",
+                           "text": campaign.held_reason or "", "actions": []})
+    return notices
+
+
+def _figures(rows: list[dict[str, Any]], counts: dict[str, int]) -> list[dict[str, Any]]:
+    total = sum(counts.values())
+    located = sum(1 for row in rows if row["state"] == Status.LOCATED.label)
+    return [
+        {"label": "Done", "value": percent_text(counts), "unit": f"of {total:,} jobs", "counts": counts,
+         "total": total},
+        {"label": "Stages located", "value": f"{located}", "unit": f"of {len(rows)}"},
+        {"label": "Jobs now", "value": f"{counts.get('Running', 0):,}", "unit": "running",
+         "note": f"{counts.get('Idle', 0):,} idle, {counts.get('Held', 0):,} held"},
+        {"label": "Failed or removed", "value": f"{counts.get('Failed', 0) + counts.get('Removed', 0):,}",
+         "unit": "jobs", "note": "their files are left to recoveries"},
+        {"label": "Files made", "value": f"{sum(row['files_out'] for row in rows):,}",
+         "note": f"{sum(row['files_in'] for row in rows):,} files consumed"},
+    ]
+
+
+def _definition(campaign: Campaign, stages: Any, head: dict[str, Any], url: Url) -> list[dict[str, Any]]:
+    keywords = ", ".join(f"{key}={value}" for key, value in (campaign.campaign_keywords or {}).items())
+    versions = sorted({stage.software_version for stage in stages})
+    return [
+        {"label": "Creator", "value": head["campaign"]["creator"]},
+        {"label": "Made", "value": "", "at": campaign.created},
+        {"label": "Software version", "value": ", ".join(versions), "mono": True},
+        {"label": "Keywords", "value": keywords, "mono": True},
+        {"label": "Data handling", "value": head["campaign"]["data_handling"]},
+        {"label": "Text", "value": f"version {campaign.version_number}",
+         "url": url("campaign_text", campaign_id=campaign.campaign_id)},
+    ]
+
+
+def version_list(core: Core, actor: Actor, url: Url, campaign_id: int, *, before: int | None = None) -> dict[str, Any]:
+    """The saved texts of a campaign, newest first."""
+    with core.db.read() as session:
+        campaign, head = campaign_head(session, actor, campaign_id, url)
+        query = select(CampaignVersion).where(CampaignVersion.campaign_id == campaign_id)
+        if before is not None:
+            query = query.where(CampaignVersion.number < before)
+        rows = session.scalars(query.order_by(CampaignVersion.number.desc()).limit(PAGE + 1)).all()
+        shown, newer, older = page_of(rows, PAGE, before=before, after=None)
+        names = names_of(session, [version.creator for version in shown])
+    return {
+        **head, "face": "versions", "compared": None,
+        "versions": [{"number": version.number, "saved_at": version.created, "source": version.source,
+                      "saved_by": names.get(version.creator, ""), "summary": version.message,
+                      "current": version.number == campaign.version_number} for version in shown],
+        "pager": {"text": f"{len(shown)} versions", "newer_url": url("campaign_versions", campaign_id=campaign_id)
+                  if newer else "", "older_url": url("campaign_versions", campaign_id=campaign_id,
+                                                     before=shown[-1].number) if older else ""},
+    }

@@ -1,0 +1,114 @@
+"""Pieces that several pages share: progress of submissions and stages, what happened, paging by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from poms.webservice.interfaces import JobState
+from poms.webservice.model import CampaignStage, Event, Experimenter, Submission
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services.events import KINDS
+
+Url = Callable[..., str]
+NOT_STARTED = "Not started"
+
+# The word under which a bar shows jobs in a state.
+JOB_WORDS = {"jobs_completed": "Completed", "jobs_running": "Running", "jobs_idle": "Idle", "jobs_held": "Held",
+             "jobs_failed": "Failed", "jobs_removed": "Removed"}
+STATE_WORDS = {JobState.IDLE: "Idle", JobState.RUNNING: "Running", JobState.REMOVED: "Removed",
+               JobState.COMPLETED: "Completed", JobState.HELD: "Held", JobState.FAILED: "Failed"}
+
+
+def job_counts(row: Submission | CampaignStage, *, located: bool = False) -> dict[str, int]:
+    """Jobs by state of a submission or a stage; finished ones are shown as Located once their files are."""
+    counts = {word: getattr(row, name) for name, word in JOB_WORDS.items() if getattr(row, name)}
+    if located and "Completed" in counts:
+        counts["Located"] = counts.pop("Completed")
+    return counts
+
+
+def add_counts(many: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sum of several such counts."""
+    total: dict[str, int] = {}
+    for counts in many:
+        for word, number in counts.items():
+            total[word] = total.get(word, 0) + number
+    return total
+
+
+def done_text(counts: Mapping[str, int]) -> str:
+    """How much is done, in words: ``4 of 5 jobs``."""
+    total = sum(counts.values())
+    done = counts.get("Located", 0) + counts.get("Completed", 0)
+    return f"{done:,} of {total:,} jobs" if total else "no jobs yet"
+
+
+def percent_text(counts: Mapping[str, int]) -> str:
+    """The same as a share; never 100 % while a job is missing."""
+    total = sum(counts.values())
+    if not total:
+        return "–"
+    done = counts.get("Located", 0) + counts.get("Completed", 0)
+    return "100 %" if done == total else f"{min(99, 100 * done // total)} %"
+
+
+def names_of(session: Session, ids: Iterable[int | None]) -> dict[int | None, str]:
+    """User names by id, in one statement."""
+    wanted = {number for number in ids if number is not None}
+    if not wanted:
+        return {}
+    rows = session.execute(select(Experimenter.experimenter_id, Experimenter.username)
+                           .where(Experimenter.experimenter_id.in_(wanted)))
+    return dict(rows.tuples().all())
+
+
+def happened(session: Session, url: Url, *where: Any, limit: int = 12) -> list[dict[str, Any]]:
+    """The newest events of an item, in words."""
+    rows = session.execute(
+        select(Event, CampaignStage.name).outerjoin(
+            CampaignStage, CampaignStage.campaign_stage_id == Event.campaign_stage_id)
+        .where(*where).order_by(Event.event_id.desc()).limit(limit)).all()
+    return [{"at": event.at, "text": event_text(event, stage),
+             "url": url("submission", submission_id=event.submission_id) if event.submission_id else ""}
+            for event, stage in rows]
+
+
+def event_text(event: Event, stage: str | None) -> str:
+    """One event as a sentence: what, of what, and why."""
+    data = event.data or {}
+    text = KINDS.get(event.kind, event.kind)
+    if event.kind == "submission.status":
+        text = f"{data.get('new', '')}, was {data.get('old', '')}"
+    where = " ".join(part for part in (stage or "", f"submission {event.submission_id}" if event.submission_id else "")
+                     if part)
+    reason = str(data.get("reason") or "")
+    return (f"{where}: {text}" if where else text) + (f" ({reason})" if reason else "")
+
+
+def stage_state(status_id: int | None) -> str:
+    """The state of a stage is that of its newest submission."""
+    return NOT_STARTED if status_id is None else Status(status_id).label
+
+
+def newest_status(session: Session, stages: Sequence[CampaignStage]) -> dict[int, tuple[int, Any]]:
+    """Status id and since-when of the newest submission of each stage, in one statement."""
+    ids = [stage.last_submission_id for stage in stages if stage.last_submission_id is not None]
+    if not ids:
+        return {}
+    rows = session.execute(select(Submission.campaign_stage_id, Submission.status_id, Submission.status_since)
+                           .where(Submission.submission_id.in_(ids)))
+    return {stage: (status, since) for stage, status, since in rows}
+
+
+def page_of(rows: Sequence[Any], limit: int, *, before: int | None, after: int | None) -> tuple[list[Any], bool, bool]:
+    """One page out of ``limit + 1`` rows fetched: the rows, newest first, and whether newer and older ones exist."""
+    more = len(rows) > limit
+    shown = list(rows[:limit])
+    if after is not None:
+        shown.reverse()
+        return shown, more, True
+    return shown, before is not None, more

@@ -1,0 +1,180 @@
+"""The shift board: what needs a person, and what runs without one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from poms.webservice.model import Campaign, CampaignStage, Event, Job, Launch, Submission
+from poms.webservice.rules import permissions
+from poms.webservice.rules.permissions import Actor
+from poms.webservice.rules.statuses import LIVE, NEEDS_PERSON, Status
+from poms.webservice.services import tasks
+from poms.webservice.services.core import Core
+from poms.webservice.services.pages.common import (
+    Url,
+    add_counts,
+    happened,
+    job_counts,
+    newest_status,
+    percent_text,
+    stage_state,
+)
+
+BOARD_DAYS = 14
+"""A failure older than this is history; it is found on the campaign's page."""
+
+BOARD_LIMIT = 20
+RUNNING_LIMIT = 20
+
+# Most urgent first.
+_URGENCY = {Status.LAUNCH_FAILED: 0, Status.HELD: 1, Status.AWAITING_APPROVAL: 2, Status.FAILED: 3}
+
+
+def home(core: Core, actor: Actor, url: Url, *, scope: str = "all") -> dict[str, Any]:
+    """What the shift board shows; ``scope`` is ``all`` or ``mine``."""
+    now = core.clock()
+    with core.db.read() as session:
+        board, total = _board(session, core, actor, url, scope, now)
+        running, quiet, jobs_now = _running(session, actor, url, scope)
+        recent = happened(session, url, Event.experiment == actor.experiment)
+    services = _services(core)
+    return {
+        "scopes": [{"label": label, "url": url("home", scope=name), "current": scope == name}
+                   for name, label in (("all", "All campaigns"), ("mine", "Mine"))],
+        "board": board, "board_total": total, "quiet_count": quiet, "running": running, "jobs_now": jobs_now,
+        "jobs_series": [], "services": services, "happened": recent,
+        "may": {"create": permissions.refusal(actor, "create") is None},
+    }
+
+
+def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
+           now: Any) -> tuple[list[dict[str, Any]], int]:
+    where = [Submission.experiment == actor.experiment,
+             Submission.status_id.in_([int(status) for status in NEEDS_PERSON]),
+             Submission.status_since > now - timedelta(days=BOARD_DAYS)]
+    if scope == "mine":
+        where.append(Submission.creator == actor.experimenter_id)
+    found = session.execute(
+        select(Submission, CampaignStage.name, Campaign.name)
+        .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
+        .outerjoin(Campaign, Campaign.campaign_id == Submission.campaign_id)
+        # What stands on the board is what is newest of its stage: older trouble was dealt with.
+        .where(*where, CampaignStage.last_submission_id == Submission.submission_id)
+        .order_by(Submission.status_since.desc()).limit(200)).all()
+    found.sort(key=lambda row: _URGENCY[Status(row[0].status_id)])
+    shown = found[:BOARD_LIMIT]
+    reasons = _hold_reasons(session, [row[0].submission_id for row in shown if row[0].status_id == Status.HELD])
+    launches = _launch_messages(session, [row[0].submission_id for row in shown
+                                          if row[0].status_id == Status.LAUNCH_FAILED])
+    board = [_entry(submission, stage, campaign, url, reasons, launches) for submission, stage, campaign in shown]
+    held = session.scalar(select(func.count()).select_from(Launch).where(
+        Launch.experiment == actor.experiment, Launch.state == "held")) or 0
+    if held:
+        board.append({"state": "overdue", "what": f"{held:,} launches are kept back", "where": [],
+                      "why": "Launches of their stage, campaign or experiment are held.", "since": None,
+                      "size": f"{held:,} launches",
+                      "actions": [{"label": "See held launches", "url": url("held_launches"), "primary": not board}]})
+    return board, len(found) + bool(held)
+
+
+def _entry(submission: Submission, stage: str, campaign: str | None, url: Url, reasons: dict[int, str],
+           launches: dict[int, str]) -> dict[str, Any]:
+    status = Status(submission.status_id)
+    number = submission.submission_id
+    size, why = f"{submission.jobs_expected:,} jobs", ""
+    if status is Status.HELD:
+        size, why = f"{submission.jobs_held:,} jobs held", reasons.get(number, "The batch system gives no reason yet.")
+    elif status is Status.FAILED:
+        size = f"{submission.jobs_failed:,} of {submission.jobs_expected:,} jobs"
+        why = "More than a third of the jobs ended with an error."
+    elif status is Status.LAUNCH_FAILED:
+        why = launches.get(number, "Nothing of it was seen in the batch system.")
+    elif status is Status.AWAITING_APPROVAL:
+        why, size = "The next stages wait until a person approves.", ""
+    actions = [{"label": "See launch log" if status is Status.LAUNCH_FAILED else "See submission",
+                "url": url("launch_log" if status is Status.LAUNCH_FAILED else "submission", submission_id=number),
+                "primary": status is not Status.HELD}]
+    if status is Status.HELD:
+        actions.insert(0, {"label": f"Release {submission.jobs_held:,} jobs", "url": url("jobs_act"), "method": "post",
+                           "fields": {"submission_id": number, "act": "release"}, "primary": True})
+    places = [{"text": campaign, "url": url("campaign", campaign_id=submission.campaign_id)}] if campaign else []
+    places.append({"text": stage, "url": url("stage", campaign_stage_id=submission.campaign_stage_id)})
+    places.append({"text": f"submission {number}", "url": url("submission", submission_id=number)})
+    return {"state": status.label, "what": f"{stage}: {status.label}", "where": places, "why": why,
+            "since": submission.status_since, "size": size, "actions": actions}
+
+
+def _hold_reasons(session: Session, numbers: list[int]) -> dict[int, str]:
+    """The commonest hold reason of each held submission."""
+    if not numbers:
+        return {}
+    rows = session.execute(
+        select(Job.submission_id, Job.hold_reason, func.count().label("jobs"))
+        .where(Job.submission_id.in_(numbers), Job.hold_reason != "")
+        .group_by(Job.submission_id, Job.hold_reason).order_by(func.count())).all()
+    return {number: f"{reason} ({count:,} jobs)" for number, reason, count in rows}
+
+
+def _launch_messages(session: Session, numbers: list[int]) -> dict[int, str]:
+    if not numbers:
+        return {}
+    rows = session.execute(select(Launch.submission_id, Launch.message)
+                           .where(Launch.submission_id.in_(numbers), Launch.message.is_not(None)))
+    return dict(rows.tuples().all())
+
+
+def _running(session: Session, actor: Actor, url: Url, scope: str) -> tuple[list[dict[str, Any]], int, dict[str, int]]:
+    """Campaigns with live submissions and no trouble, the number of them, and all jobs of the experiment now."""
+    live = [Submission.experiment == actor.experiment, Submission.status_id.in_([int(status) for status in LIVE])]
+    sums = session.execute(select(
+        func.coalesce(func.sum(Submission.jobs_running), 0), func.coalesce(func.sum(Submission.jobs_idle), 0),
+        func.coalesce(func.sum(Submission.jobs_held), 0)).where(*live)).one()
+    if scope == "mine":
+        live.append(Submission.creator == actor.experimenter_id)
+    numbers = session.scalars(
+        select(Submission.campaign_id).where(*live).group_by(Submission.campaign_id)
+        .having(func.sum(Submission.jobs_held) == 0).order_by(func.max(Submission.submission_id).desc())).all()
+    shown = [number for number in numbers if number is not None][:RUNNING_LIMIT]
+    campaigns = {row.campaign_id: row for row in session.scalars(
+        select(Campaign).where(Campaign.campaign_id.in_(shown)))} if shown else {}
+    strips = stage_strips(session, shown, url)
+    running = [{"name": campaigns[number].name, "url": url("campaign", campaign_id=number), **strips[number],
+                "likely_end": "not known yet"} for number in shown if number in campaigns]
+    jobs_now = {word: int(count) for word, count in zip(("Running", "Idle", "Held"), sums, strict=True) if count}
+    return running, len(numbers), jobs_now
+
+
+def stage_strips(session: Session, campaign_ids: list[int], url: Url) -> dict[int, dict[str, Any]]:
+    """For each campaign: its stages with their states, and the sums of their jobs; two statements for all."""
+    result: dict[int, dict[str, Any]] = {number: {"stages": [], "counts": {}, "total": 0, "done": "–",
+                                                  "jobs_running": 0} for number in campaign_ids}
+    if not campaign_ids:
+        return result
+    stages = session.scalars(
+        select(CampaignStage).where(CampaignStage.campaign_id.in_(campaign_ids))
+        .order_by(CampaignStage.campaign_id, CampaignStage.position, CampaignStage.campaign_stage_id)).all()
+    newest = newest_status(session, stages)
+    for stage in stages:
+        entry = result[stage.campaign_id]
+        status = newest.get(stage.campaign_stage_id, (None, None))[0]
+        entry["stages"].append({"name": stage.name, "state": stage_state(status),
+                                "url": url("stage", campaign_stage_id=stage.campaign_stage_id)})
+        entry["counts"] = add_counts([entry["counts"], job_counts(stage, located=status == Status.LOCATED)])
+        entry["jobs_running"] += stage.jobs_running
+    for entry in result.values():
+        entry["total"], entry["done"] = sum(entry["counts"].values()), percent_text(entry["counts"])
+    return result
+
+
+def _services(core: Core) -> list[dict[str, Any]]:
+    """The agents' tasks in one line each kind: is anybody at work, and did the last pass succeed."""
+    services = []
+    for task in tasks.list_tasks(core):
+        late = task.succeeded_at is None or core.clock() - task.succeeded_at > timedelta(minutes=10)
+        text = task.error or task.message or "not run yet"
+        services.append({"name": task.name, "ok": not task.error and not late, "text": text})
+    return services or [{"name": "agent", "ok": False, "text": "no agent has run yet; start one with poms agent"}]
