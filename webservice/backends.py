@@ -80,6 +80,28 @@ def load_plugins(plugins: Sequence[object] | None = None, disabled: Iterable[str
     return manager
 
 
+def _ask(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+    """Call a hook plugin by plugin, so that a failure names the plugin; (plugin, item) of all lists returned."""
+    found = []
+    implementations = {each.plugin_name: each for each in getattr(manager.hook, hook).get_hookimpls()}
+    for name in sorted(implementations):
+        each = implementations[name]
+        try:
+            items = list(each.function(*(arguments[argument] for argument in each.argnames)) or [])
+        except PomsError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(f"the plugin {name} failed in {hook}: {type(error).__name__}: {error}; repair "
+                                     "it, or list it in [service] disabled_plugins") from error
+        found += [(name, item) for item in items]
+    return found
+
+
+def sections_of(manager: pluggy.PluginManager) -> list[SettingsSection]:
+    """The sections of poms.ini that plugins declare."""
+    return [section for _, section in _ask(manager, "poms_settings")]
+
+
 class Backends:
     """The backends of every experiment. ``settings`` is the final reading, with the plugins' sections."""
 
@@ -89,7 +111,7 @@ class Backends:
             plugins, settings.service.disabled_plugins)
         self._clock = clock
         self._monotonic = monotonic
-        self.settings = settings.with_sections(self.settings_sections())
+        self.settings = settings.with_sections(sections_of(self._manager))
         self._offers = {kind: self._collect_offers(kind, hook) for kind, hook in _OFFERS.items()}
         self.split_types: Mapping[str, SplitType] = MappingProxyType(self._collect_split_types())
         self._check_choices()
@@ -101,23 +123,7 @@ class Backends:
     # ------------------------------------------------------------------ what plugins offer
 
     def _ask(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """Call a hook plugin by plugin, so that a failure names the plugin; (plugin, item) of all lists returned."""
-        found = []
-        implementations = {each.plugin_name: each for each in getattr(self._manager.hook, hook).get_hookimpls()}
-        for name in sorted(implementations):
-            each = implementations[name]
-            try:
-                items = list(each.function(*(arguments[argument] for argument in each.argnames)) or [])
-            except PomsError:
-                raise
-            except Exception as error:
-                raise ConfigurationError(f"the plugin {name} failed in {hook}: {type(error).__name__}: {error}; repair "
-                                         "it, or list it in [service] disabled_plugins") from error
-            found += [(name, item) for item in items]
-        return found
-
-    def settings_sections(self) -> list[SettingsSection]:
-        return [section for _, section in self._ask("poms_settings")]
+        return _ask(self._manager, hook, **arguments)
 
     def _collect_offers(self, kind: str, hook: str) -> dict[str, Offer]:
         return _by_name(kind, self._ask(hook))

@@ -41,6 +41,8 @@ SQLITE_BUSY_SECONDS = 30
 class SchemaMismatch(ConfigurationError):
     """The tables are not those of this program; says which command helps."""
 
+    exit_status = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:

@@ -37,6 +37,8 @@ KINDS = {
     "split.reset": "Split position changed",
     "stage.held": "Stage launches held",
     "stage.released": "Stage launches allowed",
+    "experiment.added": "Experiment added",
+    "person.changed": "Person or role changed",
     "service.launches": "Launches of the whole service held or allowed",
 }
 
