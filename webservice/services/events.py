@@ -39,6 +39,10 @@ KINDS = {
     "stage.released": "Stage launches allowed",
     "experiment.added": "Experiment added",
     "person.changed": "Person or role changed",
+    "campaign.held": "Campaign launches held",
+    "campaign.released": "Campaign launches allowed",
+    "experiment.held": "Experiment launches held",
+    "experiment.released": "Experiment launches allowed",
     "service.launches": "Launches of the whole service held or allowed",
 }
 

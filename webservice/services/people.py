@@ -1,0 +1,236 @@
+"""People: who sent a request, and in which experiment and role they act.
+
+Rights are read from the database for every request and kept nowhere, so taking one away works at
+once. Not for what a role may do to an item (that is ``services.permissions``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session
+
+from poms.webservice.db import insert_new
+from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotAuthenticated, NotFound
+from poms.webservice.model import Experiment, Experimenter, Membership, SubmissionStatus
+from poms.webservice.rules.permissions import ANALYSIS, ROLES, Actor, acting_roles
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services.core import Core
+
+EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A known person: active memberships only, and where the person acted last."""
+
+    experimenter_id: int
+    username: str
+    name: str
+    is_root: bool
+    memberships: tuple[tuple[str, str], ...]
+    session_experiment: str
+    session_role: str
+
+    def role_held(self, experiment: str) -> str:
+        """The role held in an experiment, "" without an active membership."""
+        return dict(self.memberships).get(experiment, "")
+
+    def roles_in(self, experiment: str) -> tuple[str, ...]:
+        """The roles in which the person may act there."""
+        return acting_roles(self.role_held(experiment), self.is_root)
+
+
+def sign_in(session: Session, username: str) -> Person:
+    """The person behind an identity, with what he or she may be now; one statement."""
+    rows = session.execute(
+        select(Experimenter, Membership.experiment, Membership.role)
+        .outerjoin(Membership, and_(Membership.experimenter_id == Experimenter.experimenter_id, Membership.active,
+                                    Membership.experiment.in_(select(Experiment.experiment).where(Experiment.active))))
+        .where(Experimenter.username == username).order_by(Membership.experiment)).all()
+    if not rows:
+        raise NotAuthenticated(f"POMS does not know the user {username}. Ask a superuser of your experiment, or the "
+                               "operator of this service, to have the account registered.")
+    row = rows[0][0]
+    return Person(
+        experimenter_id=row.experimenter_id, username=row.username,
+        name=f"{row.first_name} {row.last_name}".strip() or row.username, is_root=row.root,
+        memberships=tuple((experiment, role) for _, experiment, role in rows if experiment),
+        session_experiment=row.session_experiment, session_role=row.session_role)
+
+
+def act_as(session: Session, person: Person, experiment: str = "", role: str = "", *,
+           item_home: tuple[str, str] | None = None) -> Actor:
+    """The actor for a request: what it names, else the addressed item's own, else what the person used last.
+
+    ``item_home`` is the experiment and owner role of the item that the request addresses, if any.
+    """
+    if not experiment:
+        experiment = item_home[0] if item_home else _usual_experiment(person)
+        if item_home and not person.roles_in(experiment):
+            # Whether a foreign experiment has such an item is nobody's business.
+            raise NotFound("There is no such item in your experiments.")
+    _require_member(session, person, experiment)
+    allowed = person.roles_in(experiment)
+    if not role:
+        role = item_home[1] if item_home and item_home[1] in allowed else _usual_role(person, allowed)
+    if role not in allowed:
+        if role not in ROLES:
+            raise NotAllowed(f"invalid role {role}: the roles are {', '.join(ROLES)}")
+        raise NotAllowed(f"username {person.username} may not act as {role} in {experiment}, only as "
+                         f"{', '.join(allowed)}")
+    return Actor(person.experimenter_id, person.username, experiment, role, person.is_root)
+
+
+def _usual_experiment(person: Person) -> str:
+    """The saved experiment if it still counts, else the first one the person belongs to."""
+    if person.session_experiment and (person.is_root or person.role_held(person.session_experiment)):
+        return person.session_experiment
+    if person.memberships:
+        return person.memberships[0][0]
+    raise NotAllowed(f"username {person.username} is in no experiment. Ask a superuser of your experiment to be added.")
+
+
+def _usual_role(person: Person, allowed: tuple[str, ...]) -> str:
+    return person.session_role if person.session_role in allowed else allowed[-1]
+
+
+def _require_member(session: Session, person: Person, experiment: str) -> None:
+    if person.role_held(experiment):
+        return
+    if not person.is_root:
+        raise NotAllowed(f"username {person.username} is not in experiment {experiment}")
+    if session.scalar(select(Experiment.experiment).where(Experiment.experiment == experiment)) is None:
+        raise NotFound(f"There is no experiment {experiment}.")
+
+
+def experiments_of(session: Session, person: Person) -> list[str]:
+    """Experiments a person may change to: all of them for root."""
+    if not person.is_root:
+        return [name for name, _ in person.memberships]
+    return list(session.scalars(select(Experiment.experiment).where(Experiment.active)
+                                .order_by(Experiment.experiment)))
+
+
+def save_session(core: Core, person: Person, *, experiment: str = "", role: str = "") -> Actor:
+    """Remember where a person acts; a role not held in the new experiment is lowered to the highest one there."""
+    with core.db.write() as session:
+        target = experiment or _usual_experiment(person)
+        _require_member(session, person, target)
+        allowed = person.roles_in(target)
+        if role and role not in allowed:
+            raise NotAllowed(f"username {person.username} may not act as {role} in {target}")
+        row = session.get_one(Experimenter, person.experimenter_id)
+        row.session_experiment = target
+        row.session_role = role or _usual_role(person, allowed)
+        return Actor(person.experimenter_id, person.username, target, row.session_role, person.is_root)
+
+
+# ------------------------------------------------------------------------------- administration
+
+
+def ensure_statuses(core: Core) -> None:
+    """Write the vocabulary of submission statuses, which submissions refer to."""
+    with core.db.write() as session:
+        insert_new(session, SubmissionStatus, [{"status_id": int(status), "status": status.label}
+                                               for status in Status])
+
+
+def add_experiment(core: Core, name: str, title: str = "") -> None:
+    """Add an experiment; Conflict if it exists."""
+    if not EXPERIMENT_NAME.fullmatch(name):
+        raise Invalid(f"{name!r} cannot be the name of an experiment: use letters, digits, - and _", field="experiment")
+    with core.db.write() as session:
+        if session.get(Experiment, name) is not None:
+            raise Conflict(f"The experiment {name} exists already.")
+        session.add(Experiment(experiment=name, name=title or name))
+
+
+def add_person(core: Core, username: str, first: str = "", last: str = "", *, root: bool = False) -> int:
+    """Register a person; Conflict if the user name is taken."""
+    if not USERNAME.fullmatch(username):
+        raise Invalid(f"{username!r} cannot be a user name: use letters, digits, . _ @ and -", field="username")
+    with core.db.write() as session:
+        if _find(session, username) is not None:
+            raise Conflict(f"The user {username} exists already.")
+        row = Experimenter(username=username, first_name=first, last_name=last, root=root)
+        session.add(row)
+        session.flush()
+        return row.experimenter_id
+
+
+def ensure_person(core: Core, username: str, first: str = "", last: str = "", *, root: bool = False) -> int:
+    """Like ``add_person``, but a person who is known already stays as he or she is."""
+    with core.db.read() as session:
+        known = _find(session, username)
+    return known.experimenter_id if known else add_person(core, username, first, last, root=root)
+
+
+def set_membership(core: Core, username: str, experiment: str, role: str = ANALYSIS, *, active: bool = True) -> None:
+    """Give a person a role in an experiment, change it, or take it away (``active`` False)."""
+    if role not in ROLES:
+        raise Invalid(f"{role!r} is not a role; the roles are {', '.join(ROLES)}", field="role")
+    with core.db.write() as session:
+        person = _find(session, username)
+        if person is None:
+            raise NotFound(f"There is no user {username}; add it first.")
+        if session.get(Experiment, experiment) is None:
+            raise NotFound(f"There is no experiment {experiment}; add it first.")
+        row = session.get(Membership, (person.experimenter_id, experiment))
+        if row is None:
+            row = Membership(experimenter_id=person.experimenter_id, experiment=experiment)
+            session.add(row)
+        row.role, row.active = role, active
+        if not person.session_experiment:
+            person.session_experiment, person.session_role = experiment, role
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """One line of a list of people: ``roles`` as experiment -> (role, active)."""
+
+    username: str
+    first_name: str
+    last_name: str
+    is_root: bool
+    last_login: datetime | None
+    roles: tuple[tuple[str, str, bool], ...]
+
+
+def list_people(core: Core, experiment: str = "") -> list[PersonRow]:
+    """Everybody, or everybody with a membership in an experiment, by user name."""
+    query = select(Experimenter).order_by(Experimenter.username)
+    if experiment:
+        query = query.where(Experimenter.memberships.any(Membership.experiment == experiment))
+    with core.db.read() as session:
+        people = session.scalars(query).all()
+        held: dict[int, list[tuple[str, str, bool]]] = {}
+        for row in session.scalars(select(Membership).order_by(Membership.experiment)):
+            held.setdefault(row.experimenter_id, []).append((row.experiment, row.role, row.active))
+    return [PersonRow(row.username, row.first_name, row.last_name, row.root, row.last_login,
+                      tuple(held.get(row.experimenter_id, ()))) for row in people]
+
+
+def list_experiments(core: Core, *, active_only: bool = True) -> list[str]:
+    """Names of the experiments."""
+    query = select(Experiment.experiment).order_by(Experiment.experiment)
+    with core.db.read() as session:
+        return list(session.scalars(query.where(Experiment.active) if active_only else query))
+
+
+def usernames(session: Session, numbers: Iterable[int | None]) -> dict[int, str]:
+    """User names by number, for pages."""
+    wanted = {number for number in numbers if number is not None}
+    if not wanted:
+        return {}
+    return {row.experimenter_id: row.username for row in session.scalars(
+        select(Experimenter).where(Experimenter.experimenter_id.in_(wanted)))}
+
+
+def _find(session: Session, username: str) -> Experimenter | None:
+    return session.scalar(select(Experimenter).where(Experimenter.username == username))

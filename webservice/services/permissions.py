@@ -1,0 +1,130 @@
+"""Load the item a request is about, within the actor's experiment, and ask the rights matrix.
+
+The only way for a handler to reach an item: an item of another experiment, or one that is not
+there, is NotFound; one that is there and may not be touched is NotAllowed. Nothing is cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, joinedload
+
+from poms.webservice.errors import Conflict, NotAllowed, NotFound
+from poms.webservice.model import Campaign, CampaignStage, JobType, Launch, LoginSetup, Submission
+from poms.webservice.rules.permissions import PRODUCTION, Action, Actor, refusal
+
+BIGGEST_ID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How items of one kind are found; ``owner`` gives the creator's role and number."""
+
+    label: str
+    query: Callable[[], Select[Any]]
+    id_column: Any
+    experiment_column: Any
+    owner: Callable[[Any], tuple[str, int]]
+    name_column: Any = None
+
+
+def _made_by(item: Any) -> tuple[str, int]:
+    return item.creator_role, item.creator
+
+
+def _stage_of(item: Submission) -> tuple[str, int]:
+    # A submission belongs to whoever owns its stage, not to whoever happened to launch it.
+    return item.stage.creator_role, item.stage.creator
+
+
+def _launches() -> Select[Any]:
+    return (select(Launch, CampaignStage)
+            .join(CampaignStage, CampaignStage.campaign_stage_id == Launch.campaign_stage_id))
+
+
+KINDS: dict[str, Kind] = {
+    "campaign": Kind("campaign", lambda: select(Campaign), Campaign.campaign_id, Campaign.experiment, _made_by,
+                     Campaign.name),
+    "stage": Kind("stage", lambda: select(CampaignStage).options(joinedload(CampaignStage.campaign)),
+                  CampaignStage.campaign_stage_id, CampaignStage.experiment, _made_by, CampaignStage.name),
+    "submission": Kind("submission", lambda: select(Submission).options(joinedload(Submission.stage)),
+                       Submission.submission_id, Submission.experiment, _stage_of, Submission.jobsub_job_id),
+    "launch": Kind("launch", _launches, Launch.launch_id, Launch.experiment, _made_by),
+    "job_type": Kind("job type", lambda: select(JobType), JobType.job_type_id, JobType.experiment, _made_by,
+                     JobType.name),
+    "login_setup": Kind("login setup", lambda: select(LoginSetup), LoginSetup.login_setup_id, LoginSetup.experiment,
+                        _made_by, LoginSetup.name),
+}
+
+GENERAL = ("experiment", "service")
+"""Kinds of questions without an item: what a role may do in the experiment, or to the whole service."""
+
+
+def require_general(actor: Actor, action: Action, kind: str) -> None:
+    """Raise NotAllowed unless the actor may do this kind of thing at all."""
+    if kind == "service" and action != "administer" and action != "view":
+        raise ValueError(f"the service knows no action {action}")
+    # Changing a whole experiment is for those who may change its production campaigns.
+    owner = {"owner_role": PRODUCTION} if kind == "experiment" and action == "modify" else {}
+    _refuse(refusal(actor, action, **owner))
+
+
+def require(session: Session, actor: Actor, action: Action, kind: str, key: int | str) -> Any:
+    """The item with this id (or name), if it is in the actor's experiment and the actor may do this to it."""
+    return require_all(session, actor, action, kind, [key])[0]
+
+
+def require_all(session: Session, actor: Actor, action: Action, kind: str, keys: Iterable[int | str]) -> list[Any]:
+    """Several items of one kind in the order asked for; all or nothing."""
+    known = KINDS[kind]
+    items = []
+    for key in dict.fromkeys(keys):
+        found = _load(session, known, key, actor.experiment)
+        if found is None:
+            raise NotFound(f"There is no {known.label} {key} in {actor.experiment}.")
+        item, role, owner = found
+        _refuse(refusal(actor, action, owner_role=role, owner_id=owner))
+        items.append(item)
+    return items
+
+
+def may(actor: Actor, action: Action, kind: str, item: Any) -> bool:
+    """Whether the actor may do this to an item that is loaded already; for showing or hiding a button."""
+    role, owner = KINDS[kind].owner(item)
+    return refusal(actor, action, owner_role=role, owner_id=owner) is None
+
+
+def home_of(session: Session, kind: str, key: int | str) -> tuple[str, str] | None:
+    """Experiment and owner role of an item named by id, wherever it is; None if there is none."""
+    if kind not in KINDS or not isinstance(key, int):
+        return None
+    found = _load(session, KINDS[kind], key, None)
+    return None if found is None else (found[0].experiment, found[1])
+
+
+def _load(session: Session, kind: Kind, key: int | str, experiment: str | None) -> tuple[Any, str, int] | None:
+    if isinstance(key, int) and not 0 < key <= BIGGEST_ID:
+        return None
+    column = kind.id_column if isinstance(key, int) else kind.name_column
+    if column is None:
+        return None
+    query = kind.query().where(column == key)
+    if experiment is not None:
+        query = query.where(kind.experiment_column == experiment)
+    rows = session.execute(query.limit(2)).all()
+    if len(rows) > 1:
+        raise Conflict(f"There are several {kind.label}s {key} in {experiment}; say which one by its number.")
+    if not rows:
+        return None
+    item = rows[0][0]
+    role, owner = _made_by(rows[0][1]) if len(rows[0]) > 1 else kind.owner(item)
+    return item, role, owner
+
+
+def _refuse(why: str | None) -> None:
+    if why:
+        raise NotAllowed(why)
