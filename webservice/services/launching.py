@@ -158,7 +158,7 @@ def find_by_key(core: Core, key: str, *, stage_id: int | None = None) -> Outcome
 def prepare(core: Core, actor: Actor, request: LaunchRequest, *, peek: bool = False) -> Prepared:
     """Work out dataset, parameters, command and environment of a launch."""
     with core.db.read() as session:
-        stage = _load_stage(session, request.stage_id, actor.experiment)
+        stage = load_stage(session, request.stage_id, actor.experiment)
         launcher = session.get_one(Experimenter, actor.experimenter_id)
         consumers = session.scalars(
             select(CampaignDependency.consumer_campaign_stage_id)
@@ -224,7 +224,8 @@ def held_because(session: Session, stage: CampaignStage) -> str:
 # ------------------------------------------------------------------------------------- preparing
 
 
-def _load_stage(session: Session, stage_id: int, experiment: str) -> CampaignStage:
+def load_stage(session: Session, stage_id: int, experiment: str) -> CampaignStage:
+    """A stage of an experiment with all that a launch needs of it; raises NotFound."""
     stage = session.scalar(
         select(CampaignStage)
         .where(CampaignStage.campaign_stage_id == stage_id, CampaignStage.experiment == experiment)

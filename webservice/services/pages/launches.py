@@ -1,0 +1,162 @@
+"""Held launches, the preview of a launch, and how the agents are."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import aliased
+
+from poms.webservice import __version__
+from poms.webservice.errors import Invalid, PomsError, Problem
+from poms.webservice.model import Campaign, CampaignStage, Experiment, Launch, ServiceSetting
+from poms.webservice.rules import permissions
+from poms.webservice.rules.permissions import Actor
+from poms.webservice.services import launching, tasks
+from poms.webservice.services.core import Core
+from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services.pages.common import Url, names_of, page_of
+
+PAGE = 50
+
+_DOES = {"poll": "asks the batch system and records what changed", "upkeep": "ends what got stuck",
+         "wrapup": "finds the output of completed submissions, launches recoveries and next stages"}
+
+
+def held_page(core: Core, actor: Actor, url: Url, *, after: int | None = None) -> dict[str, Any]:
+    """Launches that are kept for later, oldest first."""
+    with core.db.read() as session:
+        where = [Launch.experiment == actor.experiment, Launch.state == "held"]
+        if actor.role == permissions.ANALYSIS:
+            where.append(Launch.launcher == actor.experimenter_id)
+        if after is not None:
+            where.append(Launch.launch_id > after)
+        rows = session.execute(
+            select(Launch, CampaignStage.name, Campaign.name)
+            .join(CampaignStage, CampaignStage.campaign_stage_id == Launch.campaign_stage_id)
+            .outerjoin(Campaign, Campaign.campaign_id == Launch.campaign_id)
+            .where(*where).order_by(Launch.launch_id).limit(PAGE + 1)).all()
+        shown, _, more = page_of(rows, PAGE, before=None, after=None)
+        names = names_of(session, [row[0].launcher for row in shown])
+        gate = launch_gate(session, actor)
+    return {
+        "held": [{"id": launch.launch_id, "created_at": launch.created, "reason": launch.hold_reason or "",
+                  "stage": stage, "stage_url": url("stage", campaign_stage_id=launch.campaign_stage_id),
+                  "campaign": campaign or "", "campaign_url": url("campaign", campaign_id=launch.campaign_id)
+                  if launch.campaign_id else "", "dataset": launch.request.get("dataset_override") or "",
+                  "kind_text": launch.kind, "asked_by": names.get(launch.launcher, "")}
+                 for launch, stage, campaign in shown],
+        "gate": {"held": not gate["allowed"], "text": gate["text"]},
+        "pager": {"text": f"{len(shown)} shown", "newer_url": url("held_launches") if after is not None else "",
+                  "older_url": url("held_launches", after=shown[-1][0].launch_id) if more else ""},
+        "may": {"act": permissions.refusal(actor, "do") is None, "gate": gate["may_change"]},
+    }
+
+
+def launch_gate(session: Any, actor: Actor) -> dict[str, Any]:
+    """Whether launches of the service and of the experiment go, in words."""
+    service = session.get(ServiceSetting, "launches")
+    experiment = session.get(Experiment, actor.experiment)
+    if service is not None and service.value == "hold":
+        allowed, text = False, "All launches held"
+    elif experiment is not None and experiment.launches_held_by is not None:
+        allowed, text = False, f"{actor.experiment} launches held"
+    else:
+        allowed, text = True, "Launches allowed"
+    return {"allowed": allowed, "text": text, "may_change": actor.role == permissions.SUPERUSER}
+
+
+def preview_page(core: Core, actor: Actor, url: Url, stage_id: int, *, test: bool = False,
+                 dataset: str = "") -> dict[str, Any]:
+    """What launching a stage would do, from the same code as the launch; nothing is written."""
+    key = uuid.uuid4().hex
+    request = LaunchRequest(stage_id=stage_id, key=key, kind="test" if test else "manual", test=test,
+                            dataset_override=dataset)
+    problems: list[Problem] = []
+    prepared = None
+    try:
+        prepared = launching.preview(core, actor, request)
+    except Invalid as invalid:
+        problems = list(invalid.problems)
+    except launching.NoMoreSplits as end:
+        problems = [Problem("cs_split_type", str(end))]
+    with core.db.read() as session:
+        stage = launching.load_stage(session, stage_id, actor.experiment)
+    refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
+    files = _file_count(core, stage, prepared.dataset) if prepared else None
+    plan = prepared.plan_for(0) if prepared else None
+    return {
+        "stage": {"id": stage_id, "name": stage.name, "url": url("stage", campaign_stage_id=stage_id),
+                  "campaign": {"name": stage.campaign.name if stage.campaign else "",
+                               "url": url("campaign", campaign_id=stage.campaign_id) if stage.campaign else ""}},
+        "test": test, "figures": [{"label": "Input files", "value": "–" if files is None else f"{files:,}"},
+                                  {"label": "Dataset", "value": prepared.dataset if prepared and prepared.dataset
+                                   else "none"}],
+        "command": plan.command if plan else "", "runs_on": f"{plan.host or 'this host'} as "
+        f"{plan.account or 'the service'}" if plan else "", "diff": [], "last": None,
+        "dataset": {"name": prepared.dataset, "query": "", "note": ""} if prepared and prepared.dataset else None,
+        "checks": [], "problems": problems, "file_count": files, "job_count": None, "launch_key": key,
+        "environment": [{"name": name, "value": value} for name, value in plan.environment if "key-" not in value]
+        if plan else [],
+        "recoveries": [{"name": entry.recovery_type, "description": "",
+                        "overrides": " ".join(f"{name}{value}" for name, value in entry.param_overrides)}
+                       for entry in stage.job_type.recoveries],
+        "hold_text": prepared.hold_reason if prepared else "", "may": {"launch": refusal is None and not problems},
+    }
+
+
+def _file_count(core: Core, stage: CampaignStage, dataset: str) -> int | None:
+    """Files in the dataset, None if there is no such definition or the catalogue does not say."""
+    if not dataset:
+        return None
+    data = core.backends.data(stage.experiment)
+    try:
+        return data.count(data.dataset_query(dataset)) if data.definition(dataset) is not None else None
+    except PomsError:
+        return None
+
+
+def agents_page(core: Core, actor: Actor) -> dict[str, Any]:
+    """How the service is: tasks with their last success, systems asked, launches waiting."""
+    now = core.clock()
+    rows = tasks.list_tasks(core)
+    launch = aliased(Launch)
+    with core.db.read() as session:
+        waiting, oldest = session.execute(
+            select(func.count(), func.min(launch.created))
+            .where(launch.state.in_(("owed", "queued")), launch.experiment == actor.experiment)).one()
+    systems = [_health(core, actor.experiment, kind, title)
+               for kind, title in (("jobs", "batch system"), ("data", "file catalogue"))]
+    shown = [_task(row, now) for row in rows]
+    well = bool(shown) and all(task["well"] for task in shown) and all(system["well"] for system in systems)
+    owners = sorted({row.lease_owner for row in rows if row.lease_owner})
+    return {
+        "well": well, "summary": "Everything is being looked after." if well else
+        "Some duty is not being done; see below." if shown else "No agent has run yet: start one with poms agent.",
+        "agents": [{"name": owner, "host": owner.partition(":")[0], "seen_at": now, "well": True} for owner in owners],
+        "tasks": shown, "systems": systems, "version": __version__,
+        "figures": [{"label": "Launches waiting", "value": f"{waiting:,}"},
+                    {"label": "Oldest of them", "value": "–" if oldest is None else
+                     str(timedelta(seconds=round((now - oldest).total_seconds())))}],
+    }
+
+
+def _task(row: Any, now: Any) -> dict[str, Any]:
+    last = max((at for at in (row.succeeded_at, row.failed_at) if at), default=None)
+    seconds = (last - row.started_at).total_seconds() if last and row.started_at and last >= row.started_at else None
+    late = row.succeeded_at is None or now - row.succeeded_at > timedelta(minutes=10)
+    return {"name": row.name, "agent": row.lease_owner or "", "last_success_at": row.succeeded_at, "seconds": seconds,
+            "does": _DOES.get(row.name.partition(":")[0], ""), "error": row.error or "", "error_at": row.failed_at,
+            "message": row.message or "", "every_seconds": None, "well": not row.error and not late}
+
+
+def _health(core: Core, experiment: str, kind: str, title: str) -> dict[str, Any]:
+    try:
+        backend = core.backends.jobs(experiment) if kind == "jobs" else core.backends.data(experiment)
+        health = backend.health()
+        return {"name": title, "kind": kind, "well": health.ok, "message": health.message,
+                "checked_at": health.checked_at}
+    except PomsError as condition:
+        return {"name": title, "kind": kind, "well": False, "message": str(condition), "checked_at": core.clock()}

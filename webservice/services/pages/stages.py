@@ -1,0 +1,165 @@
+"""The page of one stage: how it goes, with which settings, what it needs and feeds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, joinedload
+
+from poms.webservice.errors import NotFound
+from poms.webservice.model import (
+    CampaignDependency,
+    CampaignStage,
+    Event,
+    StageStatusCount,
+    Submission,
+)
+from poms.webservice.rules import permissions
+from poms.webservice.rules.permissions import Actor
+from poms.webservice.rules.statuses import NEEDS_PERSON
+from poms.webservice.services import launching
+from poms.webservice.services.core import Core
+from poms.webservice.services.pages.campaigns import stage_row
+from poms.webservice.services.pages.common import Url, add_counts, done_text, happened, names_of, newest_status
+from poms.webservice.services.pages.submissions import submission_rows
+
+LATEST = 10
+
+
+def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, Any]:
+    """Raises NotFound for a stage outside the actor's experiment."""
+    with core.db.read() as session:
+        stage = _load(session, actor, stage_id)
+        links = session.scalars(
+            select(CampaignDependency)
+            .where((CampaignDependency.provider_campaign_stage_id == stage_id)
+                   | (CampaignDependency.consumer_campaign_stage_id == stage_id))
+            .options(joinedload(CampaignDependency.provider), joinedload(CampaignDependency.consumer))).all()
+        around = {stage_id: stage}
+        for link in links:
+            around |= {link.provider.campaign_stage_id: link.provider, link.consumer.campaign_stage_id: link.consumer}
+        newest = newest_status(session, list(around.values()))
+        last = {row.submission_id: row for row in session.scalars(select(Submission).where(
+            Submission.submission_id.in_([item.last_submission_id for item in around.values()
+                                          if item.last_submission_id])))}
+        latest = session.scalars(select(Submission).where(Submission.campaign_stage_id == stage_id)
+                                 .order_by(Submission.submission_id.desc()).limit(LATEST)).all()
+        total = session.scalar(select(func.coalesce(func.sum(StageStatusCount.submissions), 0))
+                               .where(StageStatusCount.campaign_stage_id == stage_id))
+        names = names_of(session, [stage.creator, stage.hold_experimenter_id, *(item.creator for item in latest)])
+        held = launching.held_because(session, stage)
+        events = happened(session, url, Event.campaign_stage_id == stage_id)
+    rows = {number: stage_row(item, newest, last, links, url) for number, item in around.items()}
+    this = rows[stage_id]
+    owner = {"owner_role": stage.creator_role, "owner_id": stage.creator}
+    may_do = permissions.refusal(actor, "do", **owner) is None
+    campaign = stage.campaign
+    return {
+        "stage": {
+            "id": stage_id, "name": stage.name, "url": this["url"], "state": this["state"], "why": this["why"],
+            "since": this["since"], "held": bool(held), "held_by": names.get(stage.hold_experimenter_id, ""),
+            "campaign": {"id": campaign.campaign_id, "name": campaign.name,
+                         "url": url("campaign", campaign_id=campaign.campaign_id)} if campaign else None,
+            "fed_by": [{"text": link.provider.name, "url": rows[link.provider_campaign_stage_id]["url"]}
+                       for link in links if link.consumer_campaign_stage_id == stage_id],
+            "feeds": [{"text": link.consumer.name, "url": rows[link.consumer_campaign_stage_id]["url"]}
+                      for link in links if link.provider_campaign_stage_id == stage_id]},
+        "notices": _notices(this, held, url), "figures": _figures(stage, this),
+        "submissions": submission_rows(latest, names, {stage_id: stage.name}, url), "submission_count": int(total or 0),
+        "settings": _settings(stage), "job_type": _job_type(stage), "login_setup": _login_setup(stage),
+        "recoveries": [{"name": entry.recovery_type, "description": "", "overrides": _pairs(entry.param_overrides)}
+                       for entry in stage.job_type.recoveries],
+        "stages": list(rows.values()),
+        "edges": [{"tail": link.provider.name, "head": link.consumer.name,
+                   "label": "" if link.file_patterns == "%" else link.file_patterns,
+                   "waits": not rows[link.consumer_campaign_stage_id]["total"]} for link in links],
+        "schedule": "", "next_launch_at": None, "happened": events,
+        "live": {"running": stage.jobs_running, "idle": stage.jobs_idle, "held": stage.jobs_held},
+        "may": {"launch": may_do and campaign is not None, "act": may_do, "hold_launches": may_do,
+                "edit": permissions.refusal(actor, "modify", **owner) is None},
+    }
+
+
+def _load(session: Session, actor: Actor, stage_id: int) -> CampaignStage:
+    stage = session.scalar(
+        select(CampaignStage)
+        .where(CampaignStage.campaign_stage_id == stage_id, CampaignStage.experiment == actor.experiment)
+        .options(joinedload(CampaignStage.campaign), joinedload(CampaignStage.job_type),
+                 joinedload(CampaignStage.login_setup)))
+    if stage is None:
+        raise NotFound(f"There is no stage {stage_id} in {actor.experiment}.")
+    return stage
+
+
+def _notices(this: dict[str, Any], held: str, url: Url) -> list[dict[str, Any]]:
+    notices = []
+    if held:
+        notices.append({"state": "overdue", "title": "Launches of this stage are kept for later", "text": held,
+                        "actions": [{"label": "See held launches", "url": url("held_launches")}]})
+    if this["state"] in {status.label for status in NEEDS_PERSON}:
+        notices.append({"state": this["state"], "title": f"The newest submission is {this['state']}",
+                        "text": this["why"], "actions": []})
+    return notices
+
+
+def _figures(stage: CampaignStage, this: dict[str, Any]) -> list[dict[str, Any]]:
+    counts = add_counts([this["counts"]])
+    return [
+        {"label": "Done", "value": this["done"], "unit": done_text(counts), "counts": counts, "total": this["total"]},
+        {"label": "Jobs now", "value": f"{stage.jobs_running:,}", "unit": "running",
+         "note": f"{stage.jobs_idle:,} idle, {stage.jobs_held:,} held"},
+        {"label": "Files", "value": f"{stage.files_generated:,}", "unit": "made",
+         "note": f"{stage.files_consumed:,} consumed"},
+        {"label": "Failed or removed", "value": f"{stage.jobs_failed + stage.jobs_removed:,}", "unit": "jobs"},
+    ]
+
+
+def _settings(stage: CampaignStage) -> list[dict[str, Any]]:
+    """What the stage is launched with; what equals the campaign's default says so."""
+    defaults = (stage.campaign.defaults or {}) if stage.campaign else {}
+    rows = [
+        ("Dataset or split data", "dataset_or_split_data", stage.dataset),
+        ("Split type", "cs_split_type", stage.cs_split_type or ""),
+        ("Split position", "", json.dumps(stage.cs_last_split) if stage.cs_last_split else ""),
+        ("Software version", "software_version", stage.software_version),
+        ("Role", "vo_role", stage.vo_role),
+        ("Completion", "completion_type", stage.completion_type),
+        ("Completion threshold", "completion_pct", f"{stage.completion_pct:g} %"),
+        ("Parameter overrides", "param_overrides", _pairs(stage.param_overrides)),
+        ("Test overrides", "test_param_overrides", _pairs(stage.test_param_overrides)),
+        ("Stage type", "stage_type", stage.campaign_stage_type),
+        ("Generations from input to output", "output_ancestor_depth", str(stage.output_ancestor_depth)),
+    ]
+    return [{"label": label, "value": value, "mono": True,
+             "inherited": "the campaign" if key and _same(defaults.get(key), value) else ""}
+            for label, key, value in rows]
+
+
+def _same(default: Any, value: str) -> bool:
+    if isinstance(default, list):
+        return bool(default) and _pairs(default) == value
+    return default not in (None, "") and str(default) == value.removesuffix(" %")
+
+
+def _job_type(stage: CampaignStage) -> list[dict[str, Any]]:
+    job_type = stage.job_type
+    return [{"label": "Name", "value": job_type.name},
+            {"label": "Launch script", "value": job_type.launch_script, "mono": True},
+            {"label": "Parameters", "value": _pairs(job_type.definition_parameters), "mono": True},
+            {"label": "Output patterns", "value": job_type.output_file_patterns, "mono": True}]
+
+
+def _login_setup(stage: CampaignStage) -> list[dict[str, Any]]:
+    setup = stage.login_setup
+    return [{"label": "Name", "value": setup.name},
+            {"label": "Runs on", "value": f"{setup.launch_host} as {setup.launch_account or 'the service'}"},
+            {"label": "Setup", "value": setup.launch_setup, "mono": True}]
+
+
+def _pairs(pairs: Any) -> str:
+    """A parameter list as it stands on the command line."""
+    return " ".join(f"{key}{value}" for key, value in pairs or [])
+
+

@@ -1,0 +1,499 @@
+"""Lists of submissions, the page of one submission with its faces, and the page of one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session, joinedload
+
+from poms.webservice.errors import NotFound, PomsError
+from poms.webservice.interfaces import JobState
+from poms.webservice.model import (
+    Campaign,
+    CampaignStage,
+    Event,
+    Job,
+    Launch,
+    Snapshot,
+    StageStatusCount,
+    Submission,
+    SubmissionFile,
+    SubmissionHistory,
+)
+from poms.webservice.rules import permissions
+from poms.webservice.rules.permissions import Actor
+from poms.webservice.rules.statuses import FINAL, LIVE, NEEDS_PERSON, Status, find_status
+from poms.webservice.services.core import Core
+from poms.webservice.services.pages.campaigns import campaign_head
+from poms.webservice.services.pages.common import STATE_WORDS, Url, happened, job_counts, names_of, page_of
+
+PAGE = 50
+FILES_PAGE = 200
+
+_RECOVERY_WORDS = {"consumed_status": "files that were not consumed"}
+
+
+def submission_rows(found: Sequence[Submission], names: Mapping[int | None, str], stages: Mapping[int, str],
+                    url: Url) -> list[dict[str, Any]]:
+    """Submissions as lists show them; a recovery or dependent stands under what it followed if that is shown."""
+    return [{
+        "id": item.submission_id, "url": url("submission", submission_id=item.submission_id),
+        "state": Status(item.status_id).label, "kind": _kind(item), "kind_text": _kind_text(item),
+        "depth": 1 if item.recovery_tasks_parent else 0, "stage": stages.get(item.campaign_stage_id, ""),
+        "stage_url": url("stage", campaign_stage_id=item.campaign_stage_id), "batch_id": item.jobsub_job_id or "",
+        "counts": job_counts(item, located=item.status_id == Status.LOCATED), "jobs": item.jobs_expected,
+        "files_in": item.files_consumed, "created_at": item.created, "creator": names.get(item.creator, ""),
+        "changed_at": item.status_since, "dataset": item.submission_params.get("dataset") or "",
+    } for item in found]
+
+
+def _kind(item: Submission) -> str:
+    return "recovery" if item.recovery_tasks_parent else "dependency" if item.depends_on else "regular"
+
+
+def _kind_text(item: Submission) -> str:
+    if item.recovery_tasks_parent:
+        return f"recovery of {item.recovery_tasks_parent}"
+    if item.depends_on:
+        return f"after {item.depends_on}"
+    return "test" if item.submission_params.get("test") else ""
+
+
+def submission_list(core: Core, actor: Actor, url: Url, *, stage_id: int | None = None, campaign_id: int | None = None,
+                    state: str = "", text: str = "", before: int | None = None,
+                    after: int | None = None) -> dict[str, Any]:
+    """Submissions of a stage or of a campaign, newest first, one page by key."""
+    with core.db.read() as session:
+        context = (_stage_owner(session, actor, stage_id, url) if stage_id is not None
+                   else _campaign_owner(session, actor, campaign_id, url))
+        where = [Submission.campaign_stage_id == stage_id if stage_id is not None
+                 else Submission.campaign_id == campaign_id]
+        status = find_status(state)
+        if status is not None:
+            where.append(Submission.status_id == int(status))
+        if text:
+            where.append(_matches(text))
+        query = select(Submission).where(*where)
+        if after is not None:
+            query = query.where(Submission.submission_id > after).order_by(Submission.submission_id)
+        else:
+            if before is not None:
+                query = query.where(Submission.submission_id < before)
+            query = query.order_by(Submission.submission_id.desc())
+        shown, newer, older = page_of(session.scalars(query.limit(PAGE + 1)).all(), PAGE, before=before, after=after)
+        stage_ids = ({stage_id} if stage_id is not None else
+                     {item.campaign_stage_id for item in shown})
+        stages = dict(session.execute(select(CampaignStage.campaign_stage_id, CampaignStage.name).where(
+            CampaignStage.campaign_stage_id.in_(stage_ids))).tuples().all())
+        names = names_of(session, [item.creator for item in shown])
+        states = _states(session, stage_id, campaign_id)
+    route, key = (("stage_submissions", {"campaign_stage_id": stage_id}) if stage_id is not None
+                  else ("campaign_submissions", {"campaign_id": campaign_id}))
+    kept = {name: value for name, value in (("state", state), ("text", text)) if value}
+    return {
+        **context, "text": text, "submissions": submission_rows(shown, names, stages, url),
+        "states": [{"label": "All", "url": url(route, **key), "current": status is None}]
+        + [{"label": f"{label} {count:,}", "url": url(route, **key, state=label), "current": label == state}
+           for label, count in states],
+        "pager": {"text": f"{len(shown)} shown",
+                  "newer_url": url(route, **key, **kept, after=shown[0].submission_id) if newer and shown else "",
+                  "older_url": url(route, **key, **kept, before=shown[-1].submission_id) if older and shown else ""},
+    }
+
+
+def _matches(text: str) -> Any:
+    text = text.strip()
+    if text.isdigit() and len(text) < 10:
+        return or_(Submission.submission_id == int(text), Submission.jobsub_job_id.like(f"{text}@%"))
+    return or_(Submission.jobsub_job_id == text,
+               Submission.submission_params["dataset"].as_string() == text)
+
+
+def _stage_owner(session: Session, actor: Actor, stage_id: int, url: Url) -> dict[str, Any]:
+    stage = session.scalar(select(CampaignStage).options(joinedload(CampaignStage.campaign)).where(
+        CampaignStage.campaign_stage_id == stage_id, CampaignStage.experiment == actor.experiment))
+    if stage is None:
+        raise NotFound(f"There is no stage {stage_id} in {actor.experiment}.")
+    campaign = stage.campaign
+    place = {"id": stage_id, "name": stage.name, "url": url("stage", campaign_stage_id=stage_id),
+             "campaign": {"name": campaign.name if campaign else "no campaign",
+                          "url": url("campaign", campaign_id=campaign.campaign_id) if campaign else url("campaigns")}}
+    refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
+    return {"owner": {"kind": "stage", "name": stage.name, "url": place["url"]}, "stage": place,
+            "may": {"act": refusal is None}}
+
+
+def _campaign_owner(session: Session, actor: Actor, campaign_id: int | None, url: Url) -> dict[str, Any]:
+    campaign, head = campaign_head(session, actor, campaign_id or 0, url)
+    head["may"]["act"] = head["may"]["launch"]
+    return {**head, "face": "submissions", "stage": None,
+            "owner": {"kind": "campaign", "name": campaign.name, "url": head["campaign"]["url"]}}
+
+
+def _states(session: Session, stage_id: int | None, campaign_id: int | None) -> list[tuple[str, int]]:
+    """The states that occur and how often, from the stored sums."""
+    query = select(StageStatusCount.status_id, StageStatusCount.submissions)
+    if stage_id is not None:
+        query = query.where(StageStatusCount.campaign_stage_id == stage_id)
+    else:
+        query = query.where(StageStatusCount.campaign_stage_id.in_(
+            select(CampaignStage.campaign_stage_id).where(CampaignStage.campaign_id == campaign_id)))
+    sums: dict[int, int] = {}
+    for status_id, count in session.execute(query):
+        sums[status_id] = sums.get(status_id, 0) + count
+    return [(Status(status_id).label, count) for status_id, count in sorted(sums.items()) if count]
+
+
+# -------------------------------------------------------------------------------- one submission
+
+FACES = ("jobs", "files", "command", "snapshots", "events")
+_FLOW = (Status.NEW, Status.IDLE, Status.RUNNING, Status.COMPLETED, Status.LOCATED)
+
+
+def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, face: str = "jobs", state: str = "",
+                    sort: str = "", offset: int = 0) -> dict[str, Any]:
+    """Everything about one submission; only the chosen face is read. Raises NotFound."""
+    face = face if face in FACES else "jobs"
+    with core.db.read() as session:
+        item, stage, campaign = load_submission(session, actor, submission_id)
+        history = session.scalars(select(SubmissionHistory).where(SubmissionHistory.submission_id == submission_id)
+                                  .order_by(SubmissionHistory.submission_history_id)).all()
+        followers = session.execute(
+            select(Submission, CampaignStage.name)
+            .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
+            .where(or_(Submission.recovery_tasks_parent == submission_id, Submission.depends_on == submission_id))
+            .order_by(Submission.submission_id).limit(PAGE)).all()
+        launch = session.scalar(select(Launch).where(Launch.submission_id == submission_id)
+                                .order_by(Launch.launch_id.desc()).limit(1))
+        snapshots = {row.snapshot_id: row for row in session.scalars(select(Snapshot).where(Snapshot.snapshot_id.in_(
+            [key for key in (item.campaign_stage_snapshot_id, item.job_type_snapshot_id, item.login_setup_snapshot_id)
+             if key])))}
+        names = names_of(session, [item.creator])
+        shown = _FACES[face](session, item, url, launch, snapshots, state, sort, offset)
+    owner = {"owner_role": stage.creator_role, "owner_id": stage.creator}
+    may_do = permissions.refusal(actor, "do", **owner) is None
+    status = Status(item.status_id)
+    return {
+        "submission": _facts(item, stage, campaign, names, launch, core, url), "face": face,
+        "history": _history(history, core.clock()), "ahead": _ahead(status),
+        "notices": _notices(item, launch, url), "figures": _figures(item),
+        "counts": job_counts(item), "face_counts": {"jobs": item.jobs_expected or None,
+                                                    "files": item.files_consumed, "events": None},
+        "ran_with": _ran_with(item, stage, snapshots, url), "file_counts": _file_counts(item),
+        "followers": [{"id": follower.submission_id, "url": url("submission", submission_id=follower.submission_id),
+                       "kind_text": f"{_kind(follower)}: {name}", "state": Status(follower.status_id).label,
+                       "files_in": follower.files_consumed} for follower, name in followers],
+        "recovery_kinds": [{"name": name, "description": text} for name, text in _recovery_kinds(core, item).items()]
+        if may_do and item.project and status not in LIVE else [],
+        "may": {"act": may_do and status in LIVE, "abort": False, "relaunch": False,
+                "recover": may_do and bool(item.project) and status not in LIVE,
+                "complete": may_do and status in LIVE - {Status.NEW},
+                "locate": may_do and status not in (Status.LOCATED,), "approve": may_do
+                and status is Status.AWAITING_APPROVAL},
+        **shown,
+    }
+
+
+def load_submission(session: Session, actor: Actor,
+                    submission_id: int) -> tuple[Submission, CampaignStage, Campaign | None]:
+    """A submission of the actor's experiment with its stage and campaign; raises NotFound."""
+    row = session.execute(
+        select(Submission, CampaignStage, Campaign)
+        .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
+        .outerjoin(Campaign, Campaign.campaign_id == Submission.campaign_id)
+        .where(Submission.submission_id == submission_id, Submission.experiment == actor.experiment)).first()
+    if row is None:
+        raise NotFound(f"There is no submission {submission_id} in {actor.experiment}.")
+    return row.tuple()
+
+
+def _facts(item: Submission, stage: CampaignStage, campaign: Campaign | None, names: Mapping[int | None, str],
+           launch: Launch | None, core: Core, url: Url) -> dict[str, Any]:
+    parent = item.recovery_tasks_parent or item.depends_on
+    links = []
+    if item.project:
+        try:
+            links = [{"label": link.label, "url": link.url}
+                     for link in core.backends.data(item.experiment).links("project", item.project)]
+        except PomsError:
+            links = []  # A link that cannot be had just now is left out; the page is not about it.
+    return {
+        "id": item.submission_id, "url": url("submission", submission_id=item.submission_id),
+        "state": Status(item.status_id).label, "since": item.status_since, "batch_id": item.jobsub_job_id or "",
+        "created_at": item.created, "creator": names.get(item.creator, ""),
+        "dataset": item.submission_params.get("dataset") or "", "files_in": item.files_consumed,
+        "jobs": item.jobs_expected, "kind": _kind(item), "pct_complete": item.pct_complete,
+        "project": item.project or "",
+        "kind_text": "recovery of" if item.recovery_tasks_parent else "launched after" if item.depends_on else "",
+        "stage": {"id": stage.campaign_stage_id, "name": stage.name,
+                  "url": url("stage", campaign_stage_id=stage.campaign_stage_id)},
+        "campaign": {"id": campaign.campaign_id, "name": campaign.name,
+                     "url": url("campaign", campaign_id=campaign.campaign_id)} if campaign else None,
+        "parent": {"id": parent, "url": url("submission", submission_id=parent)} if parent else None,
+        "log_url": url("launch_log", submission_id=item.submission_id) if launch and launch.log_name else "",
+        "links": links,
+    }
+
+
+def _history(rows: Sequence[SubmissionHistory], now: Any) -> list[dict[str, Any]]:
+    ends = [*(row.created for row in rows[1:]), now]
+    return [{"state": Status(row.status_id).label, "at": row.created, "by": row.actor, "note": row.reason,
+             "seconds": (end - row.created).total_seconds()} for row, end in zip(rows, ends, strict=True)]
+
+
+def _ahead(status: Status) -> list[str]:
+    if status in FINAL or status not in (*_FLOW, Status.HELD):
+        return []
+    where = _FLOW.index(Status.RUNNING if status is Status.HELD else status)
+    return [later.label for later in _FLOW[where + 1:]]
+
+
+def _notices(item: Submission, launch: Launch | None, url: Url) -> list[dict[str, Any]]:
+    status = Status(item.status_id)
+    notices = []
+    if launch is not None and launch.state in ("owed", "queued") and launch.message:
+        notices.append({"state": "overdue", "title": "The launch waits", "text": launch.message, "actions": []})
+    if status in NEEDS_PERSON:
+        text = (launch.message if launch and launch.message else "") if status is Status.LAUNCH_FAILED else ""
+        if status is Status.HELD:
+            text = f"{item.jobs_held:,} jobs are held. The jobs below say why."
+        notices.append({"state": status.label, "title": f"This submission is {status.label}", "text": text,
+                        "actions": []})
+    if status is Status.COMPLETED and item.wrapup_message:
+        notices.append({"state": "Completed", "title": "Not all output is located yet", "text": item.wrapup_message,
+                        "actions": []})
+    return notices
+
+
+def _figures(item: Submission) -> list[dict[str, Any]]:
+    counts = job_counts(item)
+    done = item.jobs_completed + item.jobs_failed + item.jobs_removed
+    return [
+        {"label": "Jobs ended", "value": f"{done:,}", "unit": f"of {item.jobs_expected:,}", "counts": counts,
+         "total": item.jobs_expected},
+        {"label": "Now", "value": f"{item.jobs_running:,}", "unit": "running",
+         "note": f"{item.jobs_idle:,} idle, {item.jobs_held:,} held"},
+        {"label": "Succeeded", "value": f"{item.jobs_completed:,}", "unit": "jobs",
+         "note": f"{item.jobs_failed:,} failed, {item.jobs_removed:,} removed"},
+        {"label": "Files", "value": "–" if item.files_generated is None else f"{item.files_generated:,}",
+         "unit": "made", "note": "counted when the jobs have ended" if item.files_consumed is None
+         else f"{item.files_consumed:,} consumed"},
+    ]
+
+
+def _ran_with(item: Submission, stage: CampaignStage, snapshots: Mapping[str, Snapshot],
+              url: Url) -> list[dict[str, Any]]:
+    job_type = snapshots.get(item.job_type_snapshot_id or "")
+    setup = snapshots.get(item.login_setup_snapshot_id or "")
+    rows = [{"label": "Dataset", "value": item.submission_params.get("dataset") or "", "mono": True},
+            {"label": "Project", "value": item.project or "", "mono": True},
+            {"label": "Job type", "value": job_type.content["name"] if job_type else ""},
+            {"label": "Login setup", "value": setup.content["name"] if setup else ""}]
+    if item.campaign_id and item.campaign_version_number:
+        rows.insert(0, {"label": "Campaign text", "value": f"version {item.campaign_version_number}",
+                        "url": url("campaign_text", campaign_id=item.campaign_id,
+                                   version=item.campaign_version_number)})
+    return rows
+
+
+def _file_counts(item: Submission) -> list[dict[str, Any]]:
+    def number(value: int | None) -> str:
+        return "not counted yet" if value is None else f"{value:,}"
+
+    return [{"label": "Consumed", "value": number(item.files_consumed)},
+            {"label": "Made", "value": number(item.files_generated)},
+            {"label": "Inputs with located output", "value": number(item.files_located)}]
+
+
+def _recovery_kinds(core: Core, item: Submission) -> Mapping[str, str]:
+    try:
+        return core.backends.data(item.experiment).recovery_kinds()
+    except PomsError:
+        return _RECOVERY_WORDS
+
+
+# -------------------------------------------------------------------------------------- faces
+
+_JOB_SORTS = {"state": Job.state, "site": Job.site, "memory": Job.memory_used_mb, "wall": Job.wall_seconds,
+              "since": Job.since}
+
+
+def _jobs_face(session: Session, item: Submission, url: Url, _launch: Any, _snapshots: Any, state: str, sort: str,
+               offset: int) -> dict[str, Any]:
+    number = item.submission_id
+    where = [Job.submission_id == number]
+    states = {word: code for code, word in STATE_WORDS.items()}
+    if state in states:
+        where.append(Job.state == int(states[state]))
+    column = _JOB_SORTS.get(sort.removeprefix("-"))
+    order = [Job.batch_id] if column is None else [column.desc() if sort.startswith("-") else column, Job.batch_id]
+    rows = session.scalars(select(Job).where(*where).order_by(*order).offset(offset).limit(PAGE + 1)).all()
+    shown, more = rows[:PAGE], len(rows) > PAGE
+    counts = job_counts(item)
+    kept = {name: value for name, value in (("state", state), ("sort", sort)) if value}
+    choices = [("All", "", sum(counts.values()))] + [(word, word, count) for word, count in counts.items()]
+    return {
+        "jobs": [job_row(job, url) for job in shown], "job_counts": counts,
+        "job_states": [{"label": f"{label} {count:,}", "url": url("submission", submission_id=number,
+                                                                  **({"state": word} if word else {})),
+                        "current": word == state} for label, word, count in choices],
+        "pager": {"text": f"{offset + 1:,} to {offset + len(shown):,}" if shown else "",
+                  "newer_url": url("submission", submission_id=number, **kept, offset=max(0, offset - PAGE))
+                  if offset else "",
+                  "older_url": url("submission", submission_id=number, **kept, offset=offset + PAGE) if more else ""},
+    }
+
+
+def job_row(job: Job, url: Url) -> dict[str, Any]:
+    """One job as lists show it; ``why`` is the cause of trouble in words."""
+    return {
+        "batch_id": job.batch_id, "label": "." + job.batch_id.partition("@")[0].partition(".")[2],
+        "url": url("job", submission_id=job.submission_id, batch_id=job.batch_id),
+        "state": STATE_WORDS[JobState(job.state)], "why": job_cause(job), "site": job.site, "node": job.node,
+        "memory_used_mb": job.memory_used_mb, "memory_asked_mb": job.memory_asked_mb,
+        "cpu_seconds": job.cpu_seconds, "wall_seconds": job.wall_seconds, "attempts": job.attempts,
+        "since": job.since, "exit_code": job.exit_code, "exit_signal": job.exit_signal, "hold_code": job.hold_code,
+    }
+
+
+def job_cause(job: Job) -> str:
+    """Why a job is held, failed or removed, in a few words; "" if nothing is wrong."""
+    if job.state == JobState.HELD:
+        return job.hold_reason or f"held, reason code {job.hold_code}"
+    if job.exit_signal:
+        return f"ended by signal {job.exit_signal}"
+    if job.exit_code:
+        return f"exit code {job.exit_code}"
+    return job.hold_reason if job.state == JobState.REMOVED else ""
+
+
+def _files_face(session: Session, item: Submission, url: Url, _launch: Any, _snapshots: Any, state: str, _sort: str,
+                offset: int) -> dict[str, Any]:
+    number = item.submission_id
+    query = select(SubmissionFile).where(SubmissionFile.submission_id == number)
+    has_input = session.scalar(query.where(SubmissionFile.direction == "in").with_only_columns(
+        SubmissionFile.file_name).limit(1)) is not None
+    listed = query.where(SubmissionFile.direction == ("in" if has_input else "out"))
+    if state:
+        listed = listed.where(SubmissionFile.state == state)
+    rows = session.scalars(listed.order_by(SubmissionFile.file_name).offset(offset).limit(FILES_PAGE + 1)).all()
+    shown, more = rows[:FILES_PAGE], len(rows) > FILES_PAGE
+    outputs: dict[str, list[dict[str, Any]]] = {}
+    if has_input and shown:
+        for made in session.scalars(query.where(SubmissionFile.direction == "out")
+                                    .order_by(SubmissionFile.file_name).limit(10 * FILES_PAGE)):
+            for parent in made.parents or []:
+                outputs.setdefault(parent, []).append({"name": made.file_name, "located": made.state == "located"})
+    asked = max((row.updated for row in shown), default=None)
+    return {
+        "files": [{"name": row.file_name, "state": row.state, "size_bytes": row.size_bytes, "job_label": row.job,
+                   "job_url": "", "outputs": outputs.get(row.file_name, []), "link_url": ""} for row in shown],
+        "file_states": [{"label": label, "url": url("submission", submission_id=number, face="files",
+                                                    **({"state": value} if value else {})),
+                         "current": value == state}
+                        for label, value in (("All", ""), ("Consumed", "consumed"), ("Failed", "failed"),
+                                             ("Skipped", "skipped"), ("Delivered", "delivered"),
+                                             ("Not delivered", "unknown"))],
+        "files_asked_at": asked,
+        "files_problem": "" if shown or offset else "The files are listed when the submission is Located.",
+        "pager": {"text": f"{offset + 1:,} to {offset + len(shown):,}" if shown else "",
+                  "newer_url": url("submission", submission_id=number, face="files",
+                                   offset=max(0, offset - FILES_PAGE)) if offset else "",
+                  "older_url": url("submission", submission_id=number, face="files", offset=offset + FILES_PAGE)
+                  if more else ""},
+    }
+
+
+def _command_face(_session: Session, item: Submission, _url: Url, launch: Launch | None, _snapshots: Any,
+                  *_: Any) -> dict[str, Any]:
+    plan = (launch.plan or {}) if launch else {}
+    where = f"{plan.get('host') or 'this host'} as {plan.get('account') or 'the service'}" if plan else ""
+    text = plan.get("command", "")
+    if item.command_executed:
+        text += f"\n\n# which ran\n{item.command_executed}"
+    return {"command": text.strip(), "launched_on": where,
+            "environment": [{"name": name, "value": "(secret)" if "key-" in value else value}
+                            for name, value in plan.get("environment", [])]}
+
+
+def _snapshots_face(_session: Session, item: Submission, _url: Url, _launch: Any, snapshots: Mapping[str, Snapshot],
+                    *_: Any) -> dict[str, Any]:
+    titles = ((item.campaign_stage_snapshot_id, "Stage"), (item.job_type_snapshot_id, "Job type"),
+              (item.login_setup_snapshot_id, "Login setup"))
+    return {"snapshots": [{"title": title, "rows": _content_rows(snapshots[key].content)}
+                          for key, title in titles if key in snapshots]}
+
+
+def _content_rows(content: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    return [{"label": name.replace("_", " "), "value": "" if value is None else str(value), "mono": True}
+            for name, value in content.items()]
+
+
+def _events_face(session: Session, item: Submission, url: Url, *_: Any) -> dict[str, Any]:
+    return {"happened": happened(session, url, Event.submission_id == item.submission_id, limit=100)}
+
+
+_FACES = {"jobs": _jobs_face, "files": _files_face, "command": _command_face, "snapshots": _snapshots_face,
+          "events": _events_face}
+
+
+# ------------------------------------------------------------------------------------------ one job
+
+
+def job_page(core: Core, actor: Actor, url: Url, submission_id: int, batch_id: str, *,
+             which: Literal["stdout", "stderr", "log"] = "stdout") -> dict[str, Any]:
+    """One job: where it ran, why it ended as it did. Its output is fetched by the caller, piece by piece."""
+    with core.db.read() as session:
+        item, stage, campaign = load_submission(session, actor, submission_id)
+        job = session.get(Job, (submission_id, batch_id))
+        if job is None:
+            raise NotFound(f"Submission {submission_id} has no job {batch_id} that POMS knows.")
+        same = [Job.submission_id == submission_id, Job.state == job.state]
+        before = session.scalar(select(Job.batch_id).where(*same, Job.batch_id < batch_id)
+                                .order_by(Job.batch_id.desc()).limit(1))
+        after = session.scalar(select(Job.batch_id).where(*same, Job.batch_id > batch_id)
+                               .order_by(Job.batch_id).limit(1))
+    refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
+    row = job_row(job, url)
+
+    def link(number: str | None) -> str:
+        return url("job", submission_id=submission_id, batch_id=number) if number else ""
+
+    return {
+        "job": {**row, "cause": row["why"], "cause_text": job.hold_reason},
+        "submission": {"id": submission_id, "url": url("submission", submission_id=submission_id)},
+        "stage": {"name": stage.name, "url": url("stage", campaign_stage_id=stage.campaign_stage_id)},
+        "campaign": {"name": campaign.name, "url": url("campaign", campaign_id=campaign.campaign_id)}
+        if campaign else None,
+        "facts": _job_facts(job), "which": which,
+        "history": [{"at": at, "text": text, "url": ""} for at, text in
+                    ((job.ended_at, "ended"), (job.started_at, "started")) if at],
+        "logs": [{"label": name, "url": url("job", submission_id=submission_id, batch_id=batch_id, which=name),
+                  "current": name == which} for name in ("stdout", "stderr", "log")],
+        "siblings": {"previous_url": link(before), "next_url": link(after), "label": row["state"]}, "links": [],
+        "may": {"act": refusal is None and not JobState(job.state).is_final},
+    }
+
+
+def _job_facts(job: Job) -> list[dict[str, Any]]:
+    def seconds(value: float | None) -> str:
+        return "" if value is None else str(timedelta(seconds=round(value)))
+
+    used = "" if job.memory_used_mb is None else f"{job.memory_used_mb:,} MB"
+    asked = "" if job.memory_asked_mb is None else f"of {job.memory_asked_mb:,} MB asked"
+    efficiency = f"{100 * job.cpu_seconds / job.wall_seconds:.0f} %" if job.cpu_seconds and job.wall_seconds else ""
+    return [
+        {"label": "Memory", "value": f"{used} {asked}".strip()},
+        {"label": "CPU time", "value": seconds(job.cpu_seconds)},
+        {"label": "Wall time", "value": seconds(job.wall_seconds)},
+        {"label": "CPU efficiency", "value": efficiency},
+        {"label": "Exit code", "value": "" if job.exit_code is None else str(job.exit_code)},
+        {"label": "Signal", "value": "" if job.exit_signal is None else str(job.exit_signal)},
+        {"label": "Hold code", "value": "" if job.hold_code is None else str(job.hold_code)},
+        {"label": "Started", "value": "", "at": job.started_at} if job.started_at
+        else {"label": "Started", "value": ""},
+        {"label": "Ended", "value": "", "at": job.ended_at} if job.ended_at else {"label": "Ended", "value": ""},
+    ]
