@@ -129,7 +129,7 @@ def read(path: Path) -> Configuration:
         if not parser.has_section(section):
             parser.add_section(section)
     configuration = Configuration(parser, path)
-    configuration.set("global", "_config_dir", str(path.parent))
+    configuration.set("global", "_config_dir", str(path.parent).replace("%", "%%"))
     return configuration
 
 

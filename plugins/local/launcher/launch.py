@@ -35,15 +35,15 @@ usage: poms-launch -c FILE [options]
       --jobname NAME          submit the wrapper under this name
       --dry_run               show the command and what the job would do, submit nothing
       --config_dump WHEN      print the configuration to stderr: before, after (expansion) or both
+      --retry_seconds N       how long a catalogue that does not answer is waited for (120)
   -h, --help                  this text
 
 A value of [submit], [executable], [env_pass] or wrapper that contains $ or a backtick is expanded by bash, here,
 with your rights, as the format promises: use configuration files that you trust.
 """
 LONG_OPTIONS = ("config=", "stage=", "override=", "arg_push=", "arg_del=", "jobname=", "dry_run", "config_dump=",
-                "help")
+                "retry_seconds=", "help")
 FILES_IN_A_DRY_RUN = 5
-COUNT_RETRY_SECONDS = 120.0
 DEFAULT_SAM = "https://samweb.fnal.gov:8483/sam/{experiment}/api"
 # Storage systems that are not mounted directories everywhere; the job's copy makes what it needs there.
 REMOTE_ROOTS = ("/pnfs/", "/eos/")
@@ -60,6 +60,7 @@ class Request:
     deleted: list[str] = field(default_factory=list)
     jobname: str = ""
     dry_run: bool = False
+    retry_seconds: float = 120.0
     config_dump: str = ""
     help: bool = False
 
@@ -95,6 +96,10 @@ def read_command_line(arguments: Sequence[str]) -> Request:
             request.pushed.append(value)
         elif name == "--arg_del":
             request.deleted.append(value)
+        elif name == "--retry_seconds":
+            if not value.isascii() or not value.isdigit():
+                raise getopt.GetoptError(f"--retry_seconds must be a number of seconds, not '{value}'")
+            request.retry_seconds = float(value)
         elif name == "--jobname":
             request.jobname = value
         elif name == "--config_dump":
@@ -121,7 +126,7 @@ def launch(request: Request, environment: Mapping[str, str]) -> int:
         return _dry_run(settled, inside, wrapper)
     command.submit_arguments(settled, inside, wrapper)  # refuse before anything outside is touched
     _make_destinations(settled)
-    _share_out(settled, _dataset_files(settled, inside))
+    _share_out(settled, _dataset_files(settled, inside, request.retry_seconds))
     _run_prelaunch(settled, inside)
     with _named_wrapper(request.jobname or settled.get("global", "jobname"), wrapper) as path:
         return _submit(command.submit_arguments(settled, inside, wrapper, path), inside)
@@ -142,7 +147,7 @@ def _configuration(request: Request) -> Configuration:
     return settled
 
 
-def _dataset_files(settled: Configuration, environment: Mapping[str, str]) -> int | None:
+def _dataset_files(settled: Configuration, environment: Mapping[str, str], retry_seconds: float) -> int | None:
     """Number of files of [submit] dataset, or None if nobody needs to know; an empty dataset stops the launch."""
     dataset = settled.get("submit", "dataset")
     if not dataset or not (settled.has("sam_consumer") or settled.has("submit", "n_files_per_job")):
@@ -150,7 +155,7 @@ def _dataset_files(settled: Configuration, environment: Mapping[str, str]) -> in
     experiment = environment.get("SAM_EXPERIMENT") or settled.get("global", "experiment", environment.get("GROUP", ""))
     base = environment.get("SAM_WEB_BASE_URL") or DEFAULT_SAM.format(experiment=experiment)
     try:
-        files = wrap.Catalogue(base, retry_seconds=COUNT_RETRY_SECONDS).definition_count(dataset)
+        files = wrap.Catalogue(base, retry_seconds=retry_seconds).definition_count(dataset)
     except wrap.CatalogueError as problem:
         if problem.status == 404:
             raise NotFound(f"submit/dataset: the catalogue has no definition '{dataset}'") from problem
