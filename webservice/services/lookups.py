@@ -16,6 +16,7 @@ from poms.webservice.errors import NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import (
     Campaign,
+    CampaignDependency,
     CampaignStage,
     Experimenter,
     Job,
@@ -70,8 +71,6 @@ def stage_document(stage: CampaignStage) -> dict[str, Any]:
 
 def first_stages(core: Core, experiment: str, campaign_id: int) -> list[int]:
     """The stages of a campaign that no other stage feeds: where a launch may begin."""
-    from poms.webservice.model import CampaignDependency
-
     fed = select(CampaignDependency.consumer_campaign_stage_id).where(
         CampaignDependency.provider_campaign_stage_id != CampaignDependency.consumer_campaign_stage_id)
     with core.db.read() as session:
@@ -147,8 +146,8 @@ def list_running(core: Core, experiment: str) -> list[tuple[int, str | None, str
             .order_by(Submission.submission_id))]
 
 
-def list_submissions(core: Core, experiment: str, *, campaign: str = "", stage: str = "", campaign_id: int | None = None,
-                     stage_id: int | None = None, since: datetime | None = None,
+def list_submissions(core: Core, experiment: str, *, campaign: str = "", stage: str = "",
+                     campaign_id: int | None = None, stage_id: int | None = None, since: datetime | None = None,
                      until: datetime | None = None) -> list[dict[str, Any]]:
     """Submissions as ``campaign_stage_submissions`` gives them to programs, oldest first."""
     query = (select(Submission, CampaignStage.name, Experimenter.username)

@@ -6,23 +6,19 @@ once. Not for what a role may do to an item (that is ``services.permissions``).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import insert_new
-from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotAuthenticated, NotFound
+from poms.webservice.errors import NotAllowed, NotAuthenticated, NotFound
 from poms.webservice.model import Experiment, Experimenter, Membership, SubmissionStatus
 from poms.webservice.rules.permissions import ANALYSIS, ROLES, Actor, acting_roles
 from poms.webservice.rules.statuses import Status
+from poms.webservice.services import accounts
 from poms.webservice.services.core import Core
-
-EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +127,7 @@ def save_session(core: Core, person: Person, *, experiment: str = "", role: str 
         return Actor(person.experimenter_id, person.username, target, row.session_role, person.is_root)
 
 
-# ------------------------------------------------------------------------------- administration
+# ------------------------------------------------------------------------------- first installation
 
 
 def ensure_statuses(core: Core) -> None:
@@ -141,86 +137,32 @@ def ensure_statuses(core: Core) -> None:
                                                for status in Status])
 
 
-def add_experiment(core: Core, name: str, title: str = "") -> None:
-    """Add an experiment; Conflict if it exists."""
-    if not EXPERIMENT_NAME.fullmatch(name):
-        raise Invalid(f"{name!r} cannot be the name of an experiment: use letters, digits, - and _", field="experiment")
-    with core.db.write() as session:
-        if session.get(Experiment, name) is not None:
-            raise Conflict(f"The experiment {name} exists already.")
-        session.add(Experiment(experiment=name, name=title or name))
+def add_experiment(core: Core, experiment: str, title: str = "") -> None:
+    """Add an experiment under its short name; Conflict if it exists."""
+    accounts.add_experiment(core, experiment, name=title)
 
 
-def add_person(core: Core, username: str, first: str = "", last: str = "", *, root: bool = False) -> int:
-    """Register a person; Conflict if the user name is taken."""
-    if not USERNAME.fullmatch(username):
-        raise Invalid(f"{username!r} cannot be a user name: use letters, digits, . _ @ and -", field="username")
-    with core.db.write() as session:
-        if _find(session, username) is not None:
-            raise Conflict(f"The user {username} exists already.")
-        row = Experimenter(username=username, first_name=first, last_name=last, root=root)
-        session.add(row)
-        session.flush()
-        return row.experimenter_id
+def add_person(core: Core, username: str, first: str = "", last: str = "", *, root: bool = False) -> None:
+    """Register a person without any membership; Conflict if the user name is taken."""
+    accounts.add_person(core, username, first_name=first, last_name=last, root=root)
 
 
-def ensure_person(core: Core, username: str, first: str = "", last: str = "", *, root: bool = False) -> int:
+def ensure_person(core: Core, username: str, first: str = "", last: str = "", *, root: bool = False) -> None:
     """Like ``add_person``, but a person who is known already stays as he or she is."""
     with core.db.read() as session:
-        known = _find(session, username)
-    return known.experimenter_id if known else add_person(core, username, first, last, root=root)
+        known = session.scalar(select(Experimenter.experimenter_id).where(Experimenter.username == username))
+    if known is None:
+        add_person(core, username, first, last, root=root)
 
 
 def set_membership(core: Core, username: str, experiment: str, role: str = ANALYSIS, *, active: bool = True) -> None:
     """Give a person a role in an experiment, change it, or take it away (``active`` False)."""
-    if role not in ROLES:
-        raise Invalid(f"{role!r} is not a role; the roles are {', '.join(ROLES)}", field="role")
-    with core.db.write() as session:
-        person = _find(session, username)
-        if person is None:
-            raise NotFound(f"There is no user {username}; add it first.")
-        if session.get(Experiment, experiment) is None:
-            raise NotFound(f"There is no experiment {experiment}; add it first.")
-        row = session.get(Membership, (person.experimenter_id, experiment))
-        if row is None:
-            row = Membership(experimenter_id=person.experimenter_id, experiment=experiment)
-            session.add(row)
-        row.role, row.active = role, active
-        if not person.session_experiment:
-            person.session_experiment, person.session_role = experiment, role
+    accounts.set_role(core, username, experiment, role if active else None)
 
 
-@dataclass(frozen=True, slots=True)
-class PersonRow:
-    """One line of a list of people: ``roles`` as experiment -> (role, active)."""
-
-    username: str
-    first_name: str
-    last_name: str
-    is_root: bool
-    last_login: datetime | None
-    roles: tuple[tuple[str, str, bool], ...]
-
-
-def list_people(core: Core, experiment: str = "") -> list[PersonRow]:
-    """Everybody, or everybody with a membership in an experiment, by user name."""
-    query = select(Experimenter).order_by(Experimenter.username)
-    if experiment:
-        query = query.where(Experimenter.memberships.any(Membership.experiment == experiment))
-    with core.db.read() as session:
-        people = session.scalars(query).all()
-        held: dict[int, list[tuple[str, str, bool]]] = {}
-        for row in session.scalars(select(Membership).order_by(Membership.experiment)):
-            held.setdefault(row.experimenter_id, []).append((row.experiment, row.role, row.active))
-    return [PersonRow(row.username, row.first_name, row.last_name, row.root, row.last_login,
-                      tuple(held.get(row.experimenter_id, ()))) for row in people]
-
-
-def list_experiments(core: Core, *, active_only: bool = True) -> list[str]:
-    """Names of the experiments."""
-    query = select(Experiment.experiment).order_by(Experiment.experiment)
-    with core.db.read() as session:
-        return list(session.scalars(query.where(Experiment.active) if active_only else query))
+def list_experiments(core: Core) -> list[str]:
+    """Names of the active experiments."""
+    return [name for name, _, active in accounts.list_experiments(core) if active]
 
 
 def usernames(session: Session, numbers: Iterable[int | None]) -> dict[int, str]:
@@ -230,7 +172,3 @@ def usernames(session: Session, numbers: Iterable[int | None]) -> dict[int, str]
         return {}
     return {row.experimenter_id: row.username for row in session.scalars(
         select(Experimenter).where(Experimenter.experimenter_id.in_(wanted)))}
-
-
-def _find(session: Session, username: str) -> Experimenter | None:
-    return session.scalar(select(Experimenter).where(Experimenter.username == username))
