@@ -7,6 +7,8 @@ hanging plugin costs its own experiment only: callers get BackendUnavailable, ne
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.metadata
 import logging
 import threading
@@ -55,8 +57,9 @@ _OFFERS = {
 }
 
 
-def load_plugins(plugins: Sequence[object] | None = None, disabled: Iterable[str] = ()) -> pluggy.PluginManager:
-    """The plugins given, or all that are installed; one that cannot be loaded stops the start-up."""
+def load_plugins(plugins: Sequence[object] | None = None, *, modules: Iterable[str] = (),
+                 disabled: Iterable[str] = ()) -> pluggy.PluginManager:
+    """The plugins given, or all that are installed and ``modules``; one that cannot be loaded stops the start-up."""
     manager = pluggy.PluginManager("poms")
     manager.add_hookspecs(hookspecs)
     if plugins is not None:
@@ -64,20 +67,25 @@ def load_plugins(plugins: Sequence[object] | None = None, disabled: Iterable[str
             manager.register(plugin)
     else:
         blocked = set(disabled)
-        for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
-            if entry.name in blocked or manager.has_plugin(entry.name):
-                continue
-            try:
-                manager.register(entry.load(), name=entry.name)
-            except Exception as error:
-                raise ConfigurationError(
-                    f"the plugin {entry.name} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}; "
-                    f"repair it, or list it in [service] disabled_plugins") from error
+        entries = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name)
+        for entry in entries:
+            if entry.name not in blocked and not manager.has_plugin(entry.name):
+                _register(manager, entry.name, entry.value, entry.load)
+        for module in modules:
+            _register(manager, module, "[service] plugins", functools.partial(importlib.import_module, module))
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise ConfigurationError(f"a plugin implements a hook that POMS does not have: {error}") from error
     return manager
+
+
+def _register(manager: pluggy.PluginManager, name: str, source: str, load: Callable[[], object]) -> None:
+    try:
+        manager.register(load(), name=name)
+    except Exception as error:
+        raise ConfigurationError(f"the plugin {name} ({source}) cannot be loaded: {type(error).__name__}: {error}; "
+                                 "repair it, or list it in [service] disabled_plugins") from error
 
 
 def _ask(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
@@ -108,7 +116,7 @@ class Backends:
     def __init__(self, settings: Settings, plugins: Sequence[object] | pluggy.PluginManager | None = None, *,
                  clock: Callable[[], datetime] = utc_now, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._manager = plugins if isinstance(plugins, pluggy.PluginManager) else load_plugins(
-            plugins, settings.service.disabled_plugins)
+            plugins, modules=settings.service.plugins, disabled=settings.service.disabled_plugins)
         self._clock = clock
         self._monotonic = monotonic
         self.settings = settings.with_sections(sections_of(self._manager))

@@ -150,6 +150,8 @@ class ServiceSettings:
                            check=_one_of(*logs.FORMATS))
     log_level: str = _key("str", "INFO", "Least important level that is logged.",
                           check=_one_of("DEBUG", "INFO", "WARNING", "ERROR"))
+    plugins: tuple[str, ...] = _key("list", "", "Modules that are loaded as plugins besides those that are installed "
+                                    "as entry points.")
     disabled_plugins: tuple[str, ...] = _key("list", "", "Entry points of installed plugins that are not loaded.")
 
 
