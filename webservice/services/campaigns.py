@@ -1,0 +1,483 @@
+"""Campaigns as documents: save a text, read it back, versions, clone, (de)activate, delete, launch.
+
+The text that people wrote is kept byte for byte as a version; the rows that the engine works with
+follow from it in the same transaction. Every way of saving comes through ``save_text``. Rows keep their
+identity across saves: a stage by its name, a dependency by the two stages it joins.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
+
+from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from poms.webservice.model import (
+    Campaign,
+    CampaignDependency,
+    CampaignStage,
+    CampaignTag,
+    CampaignVersion,
+    Event,
+    JobType,
+    LoginSetup,
+    Recovery,
+    StageStatusCount,
+    Submission,
+    Tag,
+)
+from poms.webservice.rules import permissions
+from poms.webservice.rules.campaign_text import model as spec
+from poms.webservice.rules.campaign_text.checking import check_name, examine
+from poms.webservice.rules.campaign_text.document import parse
+from poms.webservice.rules.permissions import Actor
+from poms.webservice.services import events, launching
+from poms.webservice.services.core import Core
+from poms.webservice.services.launching import LaunchRequest, Outcome
+
+SHARED_EXPERIMENT = "samdev"
+"""Its job types and login setups (``generic``) can be used by every experiment."""
+
+LONGEST_TEXT = 1_000_000
+
+
+@dataclass(frozen=True)
+class SaveResult:
+    """What saving did, or with ``dry_run`` would do. Nothing is stored when there are problems."""
+
+    dry_run: bool
+    campaign_id: int | None = None
+    name: str = ""
+    version: int | None = None
+    stages: tuple[tuple[int, str], ...] = ()
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    diff: tuple[dict[str, str], ...] = ()
+    changed: bool = False
+
+
+def save_text(core: Core, actor: Actor, data: bytes, *, source: str, message: str = "", dry_run: bool = False,
+              base_version: int | None = None, only_if_new: bool = False) -> SaveResult:
+    """Check a campaign's text and make it the one in force.
+
+    Problems with the text come back in the result. ``base_version`` is the version that the editor
+    began with: Conflict if another one was saved since. Raises NotAllowed if the actor may not.
+    """
+    examined = examine(data, known=_known_names(core, actor.experiment), creator_role=actor.creator_role,
+                       analysis_login=None, limit=LONGEST_TEXT)
+    warnings = [str(warning) for warning in examined.warnings]
+    if examined.problems or examined.document is None:
+        return SaveResult(dry_run, name=examined.campaign.name, problems=examined.problems, warnings=tuple(warnings))
+    document, campaign = examined.require()
+    text, now = document.text, core.clock()
+    with core.db.write() as session:
+        row = session.scalar(select(Campaign).where(Campaign.experiment == actor.experiment,
+                                                    Campaign.name == campaign.name).with_for_update())
+        _require_right(actor, row)
+        if row is not None and only_if_new:
+            raise Conflict(f"There is a campaign {campaign.name} in {actor.experiment} already.")
+        if row is not None and base_version is not None and base_version != row.version_number:
+            raise Conflict(f"Somebody saved version {row.version_number} of {campaign.name} since version "
+                           f"{base_version}, which you began with. Compare the two and save again.")
+        before = _version_text(session, row, row.version_number) if row else ""
+        diff = tuple(diff_lines(before, text))
+        if dry_run or before == text:
+            warnings += _block_differences(session, actor.experiment, campaign)
+            return SaveResult(dry_run, row.campaign_id if row else None, campaign.name,
+                              row.version_number if row and not dry_run else None,
+                              stages=_stage_list(session, row), warnings=tuple(warnings), diff=diff,
+                              changed=before != text)
+        warnings += _save_blocks(session, actor, campaign, now)
+        row = _save_campaign(session, actor, row, campaign, now)
+        warnings += _save_stages(session, actor, row, campaign, now)
+        row.version_number += 1
+        session.add(CampaignVersion(campaign_id=row.campaign_id, number=row.version_number, text=text, source=source,
+                                    message=message or _summary(diff), creator=actor.experimenter_id, created=now))
+        events.record(session, "campaign.saved" if row.version_number > 1 else "campaign.created", now,
+                      actor.username, experiment=row.experiment, campaign_id=row.campaign_id,
+                      version=row.version_number, source=source)
+        return SaveResult(False, row.campaign_id, row.name, row.version_number, _stage_list(session, row),
+                          warnings=tuple(warnings), diff=diff, changed=True)
+
+
+def text_of(core: Core, actor: Actor, name: str, *, with_positions: bool = True) -> str:
+    """The text in force of a campaign of the actor's experiment. Raises NotFound."""
+    with core.db.read() as session:
+        row = session.scalar(select(Campaign).where(Campaign.experiment == actor.experiment, Campaign.name == name))
+        if row is None:
+            raise NotFound(f"Campaign '{name}' was not found for '{actor.experiment}' experiment")
+        text = _version_text(session, row, row.version_number)
+    return text if with_positions else parse(text).without_section("node_positions").text
+
+
+def version_text(core: Core, actor: Actor, campaign_id: int, number: int | None = None) -> str:
+    """The text of one version, or of the one in force. Raises NotFound."""
+    with core.db.read() as session:
+        row = _load(session, actor, campaign_id)
+        return _version_text(session, row, row.version_number if number is None else number)
+
+
+def compare_versions(core: Core, actor: Actor, campaign_id: int, old: int, new: int) -> list[dict[str, str]]:
+    """The difference of two versions, for people."""
+    return diff_lines(version_text(core, actor, campaign_id, old), version_text(core, actor, campaign_id, new))
+
+
+def restore(core: Core, actor: Actor, campaign_id: int, number: int) -> SaveResult:
+    """Save the text of an older version as a new version."""
+    text = version_text(core, actor, campaign_id, number)
+    return save_text(core, actor, text.encode(), source="restore", message=f"version {number} restored")
+
+
+def clone(core: Core, actor: Actor, campaign_id: int, new_name: str) -> SaveResult:
+    """Save the text of a campaign under another name; login setups and job types are shared."""
+    problem = check_name(new_name, "campaign")
+    if problem:
+        raise Invalid(problem, field="new_name")
+    document = parse(version_text(core, actor, campaign_id)).with_value("campaign", "name", new_name)
+    return save_text(core, actor, document.to_bytes(), source="clone", only_if_new=True,
+                     message=f"cloned from campaign {campaign_id}")
+
+
+def set_active(core: Core, actor: Actor, campaign_ids: Sequence[int], active: bool) -> int:
+    """Make campaigns active or inactive; all or none. Returns how many changed."""
+    now, count = core.clock(), 0
+    with core.db.write() as session:
+        for number in campaign_ids:
+            row = _load(session, actor, number, lock=True)
+            _require_right(actor, row)
+            if row.active != active:
+                row.active, count = active, count + 1
+                events.record(session, "campaign.activated" if active else "campaign.deactivated", now,
+                              actor.username, experiment=row.experiment, campaign_id=number)
+    return count
+
+
+def add_tag(core: Core, actor: Actor, campaign_ids: Sequence[int], name: str) -> int:
+    """Put a tag on campaigns; made if it is new. Returns how many carry it now that did not."""
+    name = name.strip()
+    problem = check_name(name, "tag")
+    if problem:
+        raise Invalid(problem, field="tag")
+    count = 0
+    with core.db.write() as session:
+        tag = session.scalar(select(Tag).where(Tag.experiment == actor.experiment, Tag.tag_name == name))
+        if tag is None:
+            tag = Tag(experiment=actor.experiment, tag_name=name, creator=actor.experimenter_id,
+                      creator_role=actor.creator_role)
+            session.add(tag)
+            session.flush()
+        for number in campaign_ids:
+            row = _load(session, actor, number, lock=True)
+            _require_right(actor, row)
+            if session.get(CampaignTag, (tag.tag_id, number)) is None:
+                session.add(CampaignTag(tag_id=tag.tag_id, campaign_id=number))
+                count += 1
+    return count
+
+
+def delete_campaign(core: Core, actor: Actor, campaign_id: int) -> str:
+    """Delete a campaign that was never launched; returns its name. Raises Conflict otherwise."""
+    now = core.clock()
+    with core.db.write() as session:
+        row = _load(session, actor, campaign_id, lock=True)
+        _require_right(actor, row)
+        used = session.scalar(select(Submission.submission_id).where(Submission.campaign_id == campaign_id).limit(1))
+        if used is not None:
+            raise Conflict("This campaign has been submitted.  It cannot be deleted. Make it inactive instead.")
+        numbers = session.scalars(select(CampaignStage.campaign_stage_id)
+                                  .where(CampaignStage.campaign_id == campaign_id)).all()
+        session.execute(delete(CampaignDependency).where(or_(
+            CampaignDependency.provider_campaign_stage_id.in_(numbers),
+            CampaignDependency.consumer_campaign_stage_id.in_(numbers))))
+        session.execute(delete(StageStatusCount).where(StageStatusCount.campaign_stage_id.in_(numbers)))
+        session.execute(delete(CampaignStage).where(CampaignStage.campaign_stage_id.in_(numbers)))
+        session.execute(delete(CampaignTag).where(CampaignTag.campaign_id == campaign_id))
+        session.execute(delete(CampaignVersion).where(CampaignVersion.campaign_id == campaign_id))
+        name = row.name
+        session.delete(row)
+        session.execute(delete(Event).where(Event.campaign_id == campaign_id))
+        events.record(session, "campaign.deleted", now, actor.username, experiment=actor.experiment, name=name)
+    return name
+
+
+def launch_campaign(core: Core, actor: Actor, campaign_id: int, request_key: str, *, stage_id: int | None = None,
+                    test: bool = False) -> Outcome:
+    """Launch the stage that a campaign begins with: the one that no other stage feeds.
+
+    Raises Invalid if there is not exactly one and none was chosen.
+    """
+    with core.db.read() as session:
+        _load(session, actor, campaign_id)
+        stages = dict(session.execute(
+            select(CampaignStage.campaign_stage_id, CampaignStage.name)
+            .where(CampaignStage.campaign_id == campaign_id)).tuples().all())
+        fed = set(session.scalars(
+            select(CampaignDependency.consumer_campaign_stage_id)
+            .where(CampaignDependency.consumer_campaign_stage_id.in_(stages),
+                   CampaignDependency.consumer_campaign_stage_id != CampaignDependency.provider_campaign_stage_id)))
+    leading = [number for number in stages if number not in fed]
+    if stage_id is None and len(leading) != 1:
+        names = ", ".join(stages[number] for number in leading)
+        raise Invalid("Cannot determine which stage in campaign to launch of "
+                      f"{len(leading)} candidates{': ' + names if names else ''}. Choose one.", field="campaign_stage_id")
+    if stage_id is not None and stage_id not in stages:
+        raise NotFound(f"There is no stage {stage_id} in campaign {campaign_id}.")
+    chosen = leading[0] if stage_id is None else stage_id
+    return launching.launch(core, actor, LaunchRequest(
+        stage_id=chosen, key=f"manual:{chosen}:{request_key}", kind="test" if test else "manual", test=test))
+
+
+def diff_lines(old: str, new: str) -> list[dict[str, str]]:
+    """The difference of two texts as lines of kind ``same``, ``gone``, ``came`` or ``place``; [] if equal."""
+    kinds = {" ": "same", "-": "gone", "+": "came", "@": "place"}
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2)
+    return [{"kind": kinds[line[0]], "text": line[1:] if line[0] != "@" else line}
+            for number, line in enumerate(lines) if number > 1]
+
+
+# -------------------------------------------------------------------------------------- saving
+
+
+def _load(session: Session, actor: Actor, campaign_id: int, *, lock: bool = False) -> Campaign:
+    query = select(Campaign).where(Campaign.campaign_id == campaign_id, Campaign.experiment == actor.experiment)
+    row = session.scalar(query.with_for_update() if lock else query)
+    if row is None:
+        raise NotFound(f"There is no campaign {campaign_id} in {actor.experiment}.")
+    return row
+
+
+def _require_right(actor: Actor, row: Campaign | None) -> None:
+    refusal = (permissions.refusal(actor, "create") if row is None else
+               permissions.refusal(actor, "modify", owner_role=row.creator_role, owner_id=row.creator))
+    if refusal:
+        raise NotAllowed(refusal)
+
+
+def _version_text(session: Session, row: Campaign, number: int) -> str:
+    version = session.scalar(select(CampaignVersion).where(CampaignVersion.campaign_id == row.campaign_id,
+                                                           CampaignVersion.number == number))
+    if version is None:
+        raise NotFound(f"Campaign {row.name} has no version {number}.")
+    return version.text
+
+
+def _known_names(core: Core, experiment: str) -> spec.KnownNames:
+    """What a text of this experiment may refer to."""
+    both = (experiment, SHARED_EXPERIMENT)
+    with core.db.read() as session:
+        setups = session.scalars(select(LoginSetup).where(LoginSetup.experiment.in_(both))).all()
+        job_types = session.scalars(select(JobType).where(JobType.experiment.in_(both))).all()
+    return spec.KnownNames(
+        login_setups={row.name: _setup_spec(row) for row in _own_first(setups, experiment)},
+        job_types={row.name: _job_type_spec(row) for row in _own_first(job_types, experiment)},
+        split_types=tuple(core.backends.split_types) or None,
+        recovery_types=tuple(core.backends.data(experiment).recovery_kinds()))
+
+
+def _own_first(rows: Sequence[Any], experiment: str) -> list[Any]:
+    """Rows in an order in which the experiment's own come last, and so win in a dictionary."""
+    return sorted(rows, key=lambda row: row.experiment == experiment)
+
+
+def _setup_spec(row: LoginSetup) -> spec.LoginSetup:
+    return spec.LoginSetup(row.name, row.launch_host, row.launch_account, row.launch_setup)
+
+
+def _job_type_spec(row: JobType) -> spec.JobType:
+    return spec.JobType(row.name, row.launch_script, _pairs(row.definition_parameters),
+                        tuple(row.output_file_patterns.split(",")),
+                        tuple((entry.recovery_type, _pairs(entry.param_overrides)) for entry in row.recoveries))
+
+
+def _pairs(stored: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((str(key), str(value)) for key, value in stored or [])
+
+
+def _block_differences(session: Session, experiment: str, campaign: spec.Campaign) -> list[str]:
+    """Warnings for blocks of the text that exist with another content; they are never changed by a text."""
+    warnings = []
+    for kind, table, described, wanted in (
+            ("LoginSetup", LoginSetup, _setup_spec, campaign.login_setups),
+            ("JobType", JobType, _job_type_spec, campaign.job_types)):
+        rows = {row.name: row for row in session.scalars(select(table).where(
+            table.experiment == experiment, table.name.in_([block.name for block in wanted])))}
+        for block in wanted:
+            row = rows.get(block.name)
+            if row is None or described(row) == block:
+                continue
+            stored = described(row)
+            differing = [item.name for item in fields(block) if getattr(block, item.name) != getattr(stored, item.name)]
+            warnings.append(f"Warning: {kind} '{block.name}' already exists and will not change. "
+                            f"It differs in {', '.join(differing)}.")
+    return warnings
+
+
+def _save_blocks(session: Session, actor: Actor, campaign: spec.Campaign, now: datetime) -> list[str]:
+    """Insert login setups and job types that are new; tell of those that exist with another content."""
+    warnings = _block_differences(session, actor.experiment, campaign)
+    made = {"experiment": actor.experiment, "creator": actor.experimenter_id, "creator_role": actor.creator_role,
+            "created": now}
+    have = set(session.scalars(select(LoginSetup.name).where(LoginSetup.experiment == actor.experiment)))
+    for block in campaign.login_setups:
+        if block.name not in have:
+            session.add(LoginSetup(name=block.name, launch_host=block.host, launch_account=block.account,
+                                   launch_setup=block.setup, **made))
+    have = set(session.scalars(select(JobType.name).where(JobType.experiment == actor.experiment)))
+    for block in campaign.job_types:
+        if block.name not in have:
+            session.add(JobType(
+                name=block.name, launch_script=block.launch_script, definition_parameters=_lists(block.parameters),
+                output_file_patterns=",".join(block.output_file_patterns), **made,
+                recoveries=[Recovery(recovery_order=order, recovery_type=kind, param_overrides=_lists(pairs))
+                            for order, (kind, pairs) in enumerate(block.recoveries)]))
+    session.flush()
+    return warnings
+
+
+def _lists(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Pairs in the form in which the database gives them back, so that equal ones compare equal."""
+    return [[key, value] for key, value in pairs]
+
+
+def _save_campaign(session: Session, actor: Actor, row: Campaign | None, campaign: spec.Campaign,
+                   now: datetime) -> Campaign:
+    if row is None:
+        row = Campaign(experiment=actor.experiment, name=campaign.name, creator=actor.experimenter_id,
+                       creator_role=actor.creator_role, created=now, last_activity_at=now, version_number=0)
+        session.add(row)
+    else:
+        row.updater, row.updated = actor.experimenter_id, now
+    row.defaults = _plain_defaults(campaign.defaults)
+    row.campaign_keywords = {str(key): str(value) for key, value in campaign.keywords.items()} or None
+    row.campaign_type = campaign.campaign_type or None
+    row.data_handling_service = campaign.data_handling_service
+    session.flush()
+    return row
+
+
+def _plain_defaults(defaults: spec.Defaults | None) -> dict[str, Any] | None:
+    if defaults is None:
+        return None
+    plain = {key: value for key, value in asdict(defaults).items() if value is not None}
+    return {key: _lists(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def _save_stages(session: Session, actor: Actor, row: Campaign, campaign: spec.Campaign,
+                 now: datetime) -> list[str]:
+    """Make the stages and dependencies those of the text; what is not in it any more is detached, not deleted."""
+    warnings = []
+    stages = {stage.name: stage for stage in session.scalars(
+        select(CampaignStage).where(CampaignStage.campaign_id == row.campaign_id).with_for_update())}
+    setups = _ids_by_name(session, LoginSetup, LoginSetup.login_setup_id, row.experiment)
+    job_types = _ids_by_name(session, JobType, JobType.job_type_id, row.experiment)
+    wanted = {stage.name for stage in campaign.stages}
+    for name, stage in list(stages.items()):
+        if name not in wanted:
+            _detach(session, stage)
+            warnings.append(f"Stage '{name}' is no longer part of the campaign; its submissions are kept.")
+            del stages[name]
+    for position, item in enumerate(campaign.stages):
+        values = _stage_values(item, position, setups, job_types)
+        stage = stages.get(item.name)
+        if stage is None:
+            stage = CampaignStage(campaign_id=row.campaign_id, experiment=row.experiment, name=item.name,
+                                  creator=actor.experimenter_id, creator_role=row.creator_role, created=now, **values)
+            session.add(stage)
+            stages[item.name] = stage
+        else:
+            warnings += _update_stage(stage, values, actor, now)
+    session.flush()
+    warnings += _save_dependencies(session, stages, campaign)
+    return warnings
+
+
+def _ids_by_name(session: Session, table: Any, column: Any, experiment: str) -> dict[str, int]:
+    rows = session.execute(select(table.name, column, table.experiment)
+                           .where(table.experiment.in_((experiment, SHARED_EXPERIMENT)))).all()
+    return {name: number for name, number, _ in sorted(rows, key=lambda row: row[2] == experiment)}
+
+
+def _stage_values(item: spec.StageSpec, position: int, setups: Mapping[str, int],
+                  job_types: Mapping[str, int]) -> dict[str, Any]:
+    handling = {key.name: getattr(item, key.name) for key in spec.STAGE_KEYS.values()
+                if key.default_key and getattr(item, key.name) not in (None, "")}
+    return {
+        "position": position, "job_type_id": job_types[item.job_type or ""],
+        "login_setup_id": setups[item.login_setup or ""], "vo_role": item.vo_role,
+        "dataset": item.dataset_or_split_data or "", "software_version": item.software_version,
+        "cs_split_type": item.cs_split_type or None, "test_split_type": item.test_split_type or None,
+        "param_overrides": _lists(item.param_overrides), "test_param_overrides": _lists(item.test_param_overrides),
+        "merge_overrides": item.merge_overrides, "completion_type": item.completion_type,
+        "completion_pct": item.completion_pct, "output_ancestor_depth": item.output_ancestor_depth,
+        "campaign_stage_type": item.stage_type, "default_clear_cronjob": item.default_clear_cronjob,
+        "data_handling": handling or None,
+    }
+
+
+def _update_stage(stage: CampaignStage, values: dict[str, Any], actor: Actor, now: datetime) -> list[str]:
+    """Change what differs; another split or dataset begins at its start."""
+    changed = {name for name, value in values.items() if getattr(stage, name) != value}
+    if not changed:
+        return []
+    for name in changed:
+        setattr(stage, name, values[name])
+    stage.updater, stage.updated = actor.experimenter_id, now
+    warnings = []
+    if changed & {"cs_split_type", "dataset"} and stage.cs_last_split is not None:
+        stage.cs_last_split = None
+        warnings.append(f"The split of stage '{stage.name}' begins again at its start.")
+    if changed & {"test_split_type", "dataset"}:
+        stage.last_split_test = None
+    return warnings
+
+
+def _detach(session: Session, stage: CampaignStage) -> None:
+    session.execute(delete(CampaignDependency).where(or_(
+        CampaignDependency.provider_campaign_stage_id == stage.campaign_stage_id,
+        CampaignDependency.consumer_campaign_stage_id == stage.campaign_stage_id)))
+    stage.campaign_id = None
+    session.flush()
+
+
+def _save_dependencies(session: Session, stages: Mapping[str, CampaignStage], campaign: spec.Campaign) -> list[str]:
+    numbers = {name: stage.campaign_stage_id for name, stage in stages.items()}
+    rows = session.scalars(select(CampaignDependency).where(or_(
+        CampaignDependency.provider_campaign_stage_id.in_(numbers.values()),
+        CampaignDependency.consumer_campaign_stage_id.in_(numbers.values())))).all()
+    inside = set(numbers.values())
+    own = {(row.provider_campaign_stage_id, row.consumer_campaign_stage_id): row for row in rows
+           if {row.provider_campaign_stage_id, row.consumer_campaign_stage_id} <= inside}
+    for item in campaign.dependencies:
+        pair = (numbers[item.needs], numbers[item.consumer])
+        row = own.pop(pair, None)
+        if row is None:
+            session.add(CampaignDependency(provider_campaign_stage_id=pair[0], consumer_campaign_stage_id=pair[1],
+                                           file_patterns=item.file_pattern))
+        else:
+            row.file_patterns = item.file_pattern
+    for row in own.values():
+        session.delete(row)
+    session.flush()
+    foreign = len(rows) - sum(1 for row in rows if {row.provider_campaign_stage_id,
+                                                    row.consumer_campaign_stage_id} <= inside)
+    return [f"{foreign} dependencies with stages of other campaigns are kept."] if foreign else []
+
+
+def _stage_list(session: Session, row: Campaign | None) -> tuple[tuple[int, str], ...]:
+    if row is None:
+        return ()
+    return tuple(session.execute(
+        select(CampaignStage.campaign_stage_id, CampaignStage.name)
+        .where(CampaignStage.campaign_id == row.campaign_id)
+        .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).tuples().all())
+
+
+def _summary(diff: Sequence[Mapping[str, str]]) -> str:
+    came = sum(1 for line in diff if line["kind"] == "came")
+    gone = sum(1 for line in diff if line["kind"] == "gone")
+    return f"{came} lines added, {gone} removed"
