@@ -23,8 +23,8 @@ from poms.webservice.model import (
     CampaignStage,
     CampaignTag,
     CampaignVersion,
-    Event,
     JobType,
+    Launch,
     LoginSetup,
     Recovery,
     StageStatusCount,
@@ -186,8 +186,9 @@ def delete_campaign(core: Core, actor: Actor, campaign_id: int) -> str:
     with core.db.write() as session:
         row = _load(session, actor, campaign_id, lock=True)
         _require_right(actor, row)
-        used = session.scalar(select(Submission.submission_id).where(Submission.campaign_id == campaign_id).limit(1))
-        if used is not None:
+        used = [session.scalar(select(table.campaign_id).where(table.campaign_id == campaign_id).limit(1))
+                for table in (Submission, Launch)]
+        if any(used):
             raise Conflict("This campaign has been submitted.  It cannot be deleted. Make it inactive instead.")
         numbers = session.scalars(select(CampaignStage.campaign_stage_id)
                                   .where(CampaignStage.campaign_id == campaign_id)).all()
@@ -200,7 +201,6 @@ def delete_campaign(core: Core, actor: Actor, campaign_id: int) -> str:
         session.execute(delete(CampaignVersion).where(CampaignVersion.campaign_id == campaign_id))
         name = row.name
         session.delete(row)
-        session.execute(delete(Event).where(Event.campaign_id == campaign_id))
         events.record(session, "campaign.deleted", now, actor.username, experiment=actor.experiment, name=name)
     return name
 
@@ -223,8 +223,8 @@ def launch_campaign(core: Core, actor: Actor, campaign_id: int, request_key: str
     leading = [number for number in stages if number not in fed]
     if stage_id is None and len(leading) != 1:
         names = ", ".join(stages[number] for number in leading)
-        raise Invalid("Cannot determine which stage in campaign to launch of "
-                      f"{len(leading)} candidates{': ' + names if names else ''}. Choose one.", field="campaign_stage_id")
+        raise Invalid(f"Cannot determine which stage in campaign to launch of {len(leading)} candidates"
+                      f"{': ' + names if names else ''}. Choose one.", field="campaign_stage_id")
     if stage_id is not None and stage_id not in stages:
         raise NotFound(f"There is no stage {stage_id} in campaign {campaign_id}.")
     chosen = leading[0] if stage_id is None else stage_id
