@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import inspect
 import logging
 import threading
 import time
@@ -264,7 +265,8 @@ class Backends:
         offer = self._offers[kind][name]
         made = offer.factory(self.context_for(experiment, offer.section))
         if not isinstance(made, protocol):
-            lacking = [each for each in vars(protocol) if not each.startswith("_") and not hasattr(made, each)]
+            members = [*vars(protocol), *inspect.get_annotations(protocol)]
+            lacking = [each for each in members if not each.startswith("_") and not hasattr(made, each)]
             raise ConfigurationError(f"the {kind} {name} lacks {', '.join(lacking)}: it is no {protocol.__name__}")
         log.info("backend built", extra={"experiment": experiment, "kind": kind, "backend": name})
         return made

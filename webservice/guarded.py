@@ -7,6 +7,7 @@ not answered is ``unclear``, whatever the plugin did.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -87,19 +88,34 @@ def _usual(method: str, *, drawn_up: bool = False) -> Callable[..., Any]:
     return guarded
 
 
-def _with_usual_methods(protocol: type, *, drawn_up: tuple[str, ...] = ()) -> Callable[[type], type]:
-    """Add every method of the protocol that the class does not treat itself."""
+def _usual_attribute(name: str) -> property:
+    """A fact about the backend, such as its pool; knowing it may need building it."""
+
+    def read(self: _Guarded) -> Any:
+        if self._built is not None:
+            return getattr(self._built, name)
+        return self._bulkhead.call(lambda: getattr(self._target(), name), what=name)
+
+    return property(read)
+
+
+def _with_usual_members(protocol: type, *, drawn_up: tuple[str, ...] = (),
+                        own: tuple[str, ...] = ()) -> Callable[[type], type]:
+    """Add every member of the protocol that the class does not treat itself (``own``: set by its constructor)."""
 
     def add(cls: type) -> type:
         for name, member in vars(protocol).items():
             if callable(member) and not name.startswith("_") and name not in vars(cls):
                 setattr(cls, name, _usual(name, drawn_up=name in drawn_up))
+        for name in inspect.get_annotations(protocol):
+            if name not in own:
+                setattr(cls, name, _usual_attribute(name))
         return cls
 
     return add
 
 
-@_with_usual_methods(JobBackend)
+@_with_usual_members(JobBackend)
 class GuardedJobs(_Guarded):
     """A ``JobBackend``; submitting has threads of its own, so that polls never wait for launches."""
 
@@ -126,11 +142,12 @@ class GuardedJobs(_Guarded):
         return self._stream("fetch_log", (batch_id, which), {})
 
 
-@_with_usual_methods(DataBackend, drawn_up=("file_states", "output_files"))
+@_with_usual_members(DataBackend, drawn_up=("file_states", "output_files"))
 class GuardedData(_Guarded):
     """A ``DataBackend``."""
 
 
+@_with_usual_members(LaunchTransport)
 class GuardedTransport(_Guarded):
     """A ``LaunchTransport``."""
 
@@ -145,7 +162,7 @@ class GuardedTransport(_Guarded):
                           timeout_seconds=timeout_seconds + LAUNCH_MARGIN_SECONDS)
 
 
-@_with_usual_methods(SplitType)
+@_with_usual_members(SplitType, own=("name", "description", "parameters", "editor"))
 class GuardedSplit(_Guarded):
     """A ``SplitType``; name, description, parameters and editor are read directly, they do nothing."""
 

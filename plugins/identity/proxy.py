@@ -84,6 +84,9 @@ class ProxyIdentity:
             address = ipaddress.ip_address(peer)
         except ValueError:
             return False
+        if getattr(address, "scope_id", None) is not None:
+            # A zone is chosen by whoever writes the address; nothing that we name has one.
+            return False
         # A dual-stack socket shows IPv4 peers in IPv6 clothes; they are who they are.
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._trusted)
