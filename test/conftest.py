@@ -1,0 +1,46 @@
+"""Options of the test run and the shared fixtures; see ``poms.webservice.testing``."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["poms.webservice.testing.fixtures"]
+
+settings.register_profile("poms", deadline=None, suppress_health_check=[HealthCheck.too_slow],
+                          print_blob=True)
+settings.load_profile("poms")
+
+SCHEDULES_IN_THE_ORDINARY_RUN = 3
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("poms")
+    group.addoption("--schedules", type=int, default=SCHEDULES_IN_THE_ORDINARY_RUN, metavar="N",
+                    help="how many random fault schedules each test marked faults runs")
+    group.addoption("--seed", type=int, default=1, metavar="S",
+                    help="where the random fault schedules begin; the same seed gives the same schedules")
+
+
+@pytest.fixture(scope="session")
+def schedules(request: pytest.FixtureRequest) -> int:
+    """How many random fault schedules to run."""
+    return request.config.getoption("--schedules")
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """The number from which every random choice of a fault schedule follows."""
+    return request.config.getoption("--seed")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not tested and why: a skip that nobody sees looks like a success."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason] = reasons.get(reason, 0) + 1
+    if reasons:
+        terminalreporter.section("not tested here")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")

@@ -1,0 +1,148 @@
+"""The database: units of work, bulk writes and the column types, the same on both kinds of database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from poms.webservice.db import before_commit, insert_new, upsert
+from poms.webservice.model import Experiment, Experimenter, Job, ServiceSetting
+from poms.webservice.testing.faults import Died
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def _settings(database) -> dict[str, str]:
+    with database.read() as session:
+        return {row.name: row.value for row in session.scalars(select(ServiceSetting))}
+
+
+def _row(name: str, value: str, at: datetime = NOW) -> dict:
+    return {"name": name, "value": value, "changed_by": None, "changed_at": at, "reason": None}
+
+
+def test_a_unit_of_work_that_raises_writes_nothing(database):
+    """An exception inside a unit of work takes back everything that it wrote."""
+    with pytest.raises(ZeroDivisionError), database.write() as session:
+        session.add(ServiceSetting(**_row("launches", "hold")))
+        session.flush()
+        raise ZeroDivisionError
+
+    assert _settings(database) == {}
+
+
+def test_dying_before_a_commit_leaves_nothing(database):
+    """A process that ends just before its commit leaves nothing behind."""
+    database.die_at_commit(1)
+
+    with pytest.raises(Died), database.write() as session:
+        session.add(ServiceSetting(**_row("launches", "hold")))
+
+    assert _settings(database) == {}
+
+
+def test_dying_after_a_commit_leaves_everything(database):
+    """What was committed is there, even if nobody was told any more."""
+    database.die_at_commit(1, after=True)
+
+    with pytest.raises(Died), database.write() as session:
+        session.add(ServiceSetting(**_row("launches", "hold")))
+
+    assert _settings(database) == {"launches": "hold"}
+
+
+def test_reading_never_writes(database):
+    """A session for reading commits nothing, whatever is done in it."""
+    with database.read() as session:
+        session.add(ServiceSetting(**_row("launches", "hold")))
+        session.flush()
+
+    assert _settings(database) == {}
+
+
+def test_last_work_is_done_once_in_the_same_transaction(database):
+    """Work asked for at the end of a unit of work is done once, whoever asks again under its name."""
+    with database.write() as session:
+        before_commit(session, "one", lambda inside: inside.add(ServiceSetting(**_row("a", "first"))))
+        before_commit(session, "one", lambda inside: inside.add(ServiceSetting(**_row("a", "second"))))
+
+    assert _settings(database) == {"a": "second"}
+
+
+def test_upsert_inserts_changes_and_counts(database):
+    """New rows are inserted, known ones changed, and identical ones left alone and not counted."""
+    with database.write() as session:
+        assert upsert(session, ServiceSetting, [_row("a", "1"), _row("b", "1")], ["name"]) == 2
+    with database.write() as session:
+        changed = upsert(session, ServiceSetting, [_row("a", "1"), _row("b", "2"), _row("c", "3")], ["name"],
+                         only_if_changed=True)
+
+    assert changed == 2
+    assert _settings(database) == {"a": "1", "b": "2", "c": "3"}
+
+
+def test_upsert_leaves_protected_rows_alone(database):
+    """A row for which the exception holds keeps what it has."""
+    with database.write() as session:
+        upsert(session, ServiceSetting, [_row("a", "final"), _row("b", "open")], ["name"])
+    with database.write() as session:
+        upsert(session, ServiceSetting, [_row("a", "x"), _row("b", "x")], ["name"], only_if_changed=True,
+               unless=ServiceSetting.value == "final")
+
+    assert _settings(database) == {"a": "final", "b": "x"}
+
+
+def test_insert_new_leaves_known_rows_alone(database):
+    """Only rows whose key is new are inserted."""
+    with database.write() as session:
+        insert_new(session, ServiceSetting, [_row("a", "old")])
+        insert_new(session, ServiceSetting, [_row("a", "new"), _row("b", "new")])
+
+    assert _settings(database) == {"a": "old", "b": "new"}
+
+
+def test_times_come_back_aware_in_utc(database):
+    """A time given in any zone is read back as the same moment in UTC."""
+    given = datetime(2026, 3, 1, 14, tzinfo=timezone(timedelta(hours=2)))
+    with database.write() as session:
+        session.add(ServiceSetting(**_row("a", "1", given)))
+
+    with database.read() as session:
+        read = session.get_one(ServiceSetting, "a").changed_at
+
+    assert read == NOW
+    assert read.tzinfo is UTC
+
+
+def test_a_time_without_zone_is_refused(database):
+    """Nobody knows what a time without a zone means: it cannot be stored."""
+    with pytest.raises(StatementError, match="without zone"), database.write() as session:
+        session.add(ServiceSetting(**_row("a", "1", datetime(2026, 3, 1, 12))))  # noqa: DTZ001
+
+
+def test_references_are_enforced(database):
+    """A row cannot refer to something that does not exist, on SQLite either."""
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(Job(submission_id=4711, batch_id="1.0@x", state=1, since=NOW))
+
+
+@pytest.mark.parametrize("name", ["O'Hara\n\"; DROP TABLE jobs --", "ünï漢字🛰", "$(reboot) `id` %s {0}", ""])
+def test_hostile_text_is_stored_as_it_is(database, name):
+    """Any text is data: it comes back byte for byte."""
+    with database.write() as session:
+        session.add(Experimenter(username="someone", first_name=name))
+
+    with database.read() as session:
+        assert session.scalar(select(Experimenter.first_name)) == name
+
+
+def test_two_experiments_cannot_have_one_name(database):
+    """The tables refuse a second experiment of the same full name."""
+    with database.write() as session:
+        session.add(Experiment(experiment="one", name="The one"))
+
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(Experiment(experiment="two", name="The one"))

@@ -1,0 +1,5 @@
+"""What tests need, POMS' own and those of plugins elsewhere: fixtures, builders, fakes, contract kits.
+
+Use it with ``pytest_plugins = ["poms.webservice.testing.fixtures"]``. Fakes exist for the interfaces
+only, and pass the same contract kits as the real back ends; nothing of POMS itself is ever faked.
+"""

@@ -1,0 +1,184 @@
+"""The fixtures. ``database`` runs a test on SQLite and, when it is there, on PostgreSQL; ``core`` and ``world`` use it.
+
+``POMS_TEST_REQUIRE`` (``all``, or a list such as ``postgresql,chromium``) makes what is missing a failure
+instead of a skip. Each test starts with empty tables; the tables are made once a session.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, insert, text
+
+from poms.webservice import config
+from poms.webservice.backends import Backends
+from poms.webservice.db import make_engine
+from poms.webservice.model import Base, SubmissionStatus
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services.core import Core
+from poms.webservice.testing import postgresql
+from poms.webservice.testing.clock import Clock
+from poms.webservice.testing.fakes import NAME, Fakes, installed_plugins
+from poms.webservice.testing.faults import MortalDatabase
+from poms.webservice.testing.world import World
+
+URL_VARIABLE = "POMS_TEST_POSTGRESQL_URL"
+REQUIRE_VARIABLE = "POMS_TEST_REQUIRE"
+
+
+def lacking(what: str, why: str) -> None:
+    """Skip the test because something is missing, or fail it if it was said to be required."""
+    required = {word.strip().lower() for word in os.environ.get(REQUIRE_VARIABLE, "").split(",")}
+    if required & {what.lower(), "all"}:
+        pytest.fail(f"{what} is required here ({REQUIRE_VARIABLE}) and missing: {why}", pytrace=False)
+    pytest.skip(f"{what}: {why}")
+
+
+# ------------------------------------------------------------------------------------- databases
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str | None]:
+    """A server for this session, or the one that the environment names; None if there is no PostgreSQL."""
+    given = os.environ.get(URL_VARIABLE)
+    if given:
+        yield given
+        return
+    programs = postgresql.find_programs()
+    if programs is None:
+        yield None
+        return
+    with postgresql.temporary_server(programs) as url:
+        os.environ[URL_VARIABLE] = url
+        yield url
+        del os.environ[URL_VARIABLE]
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_server: str | None) -> str:
+    """The address of a PostgreSQL database that tests may fill and empty as they like."""
+    if postgresql_server is None:
+        lacking("postgresql", "no initdb and postgres were found; install PostgreSQL")
+    return str(postgresql_server)
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database with empty tables, to be copied."""
+    file = tmp_path_factory.mktemp("sqlite") / "empty.db"
+    engine = make_engine(f"sqlite:///{file}")
+    _create_tables(engine)
+    with engine.connect() as connection:
+        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    engine.dispose()
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgresql_tables(postgresql_url: str) -> Iterator[Engine]:
+    """An engine on PostgreSQL with all tables, shared by the tests of a session."""
+    engine = make_engine(postgresql_url)
+    _create_tables(engine)
+    yield engine
+    Base.metadata.drop_all(engine)
+    engine.dispose()
+
+
+def _create_tables(engine: Engine) -> None:
+    Base.metadata.drop_all(engine)
+    Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        _add_vocabulary(connection)
+
+
+def _add_vocabulary(connection) -> None:
+    connection.execute(insert(SubmissionStatus),
+                       [{"status_id": int(status), "status": status.label} for status in Status])
+
+
+@pytest.fixture
+def sqlite_database(empty_sqlite_file: Path, tmp_path: Path) -> Iterator[MortalDatabase]:
+    """Empty tables on SQLite."""
+    file = tmp_path / "poms.db"
+    shutil.copyfile(empty_sqlite_file, file)
+    database = MortalDatabase(make_engine(f"sqlite:///{file}"))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def postgresql_database(postgresql_url: str, postgresql_tables: Engine) -> Iterator[MortalDatabase]:
+    """Empty tables on PostgreSQL."""
+    names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
+    with postgresql_tables.begin() as connection:
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        _add_vocabulary(connection)
+    database = MortalDatabase(make_engine(postgresql_url, pool_size=20))
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database(request: pytest.FixtureRequest) -> MortalDatabase:
+    """Empty tables; the test runs once on each kind of database."""
+    return request.getfixturevalue(f"{request.param}_database")
+
+
+# ------------------------------------------------------------------------------------ the service
+
+
+@dataclass(frozen=True)
+class Service:
+    """Core and fakes that belong together."""
+
+    core: Core
+    fakes: Fakes
+
+
+def make_service(database: MortalDatabase, data_dir: Path, clock, *, text: str = "", plugins=(),
+                 fakes: Fakes | None = None) -> Service:
+    """A service on the fakes and on the split types of POMS; ``text`` is added to its poms.ini."""
+    fakes = fakes or Fakes(clock)
+    settings = config.parse(f"""
+[service]
+data_dir = {data_dir}
+[database]
+url = {database.engine.url.render_as_string(hide_password=False)}
+[experiment_defaults]
+job_backend = {NAME}
+data_backend = {NAME}
+launch_transport = {NAME}
+backend_workers = 8
+{text}
+""", directory=data_dir)
+    backends = Backends(settings, [fakes, *installed_plugins("split_types", "demo_identity"), *plugins], clock=clock)
+    return Service(Core(database, backends, backends.settings, clock), fakes)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The service's clock; it stands still unless the test advances it."""
+    return Clock()
+
+
+@pytest.fixture
+def service(database: MortalDatabase, tmp_path: Path, clock: Clock) -> Service:
+    """A service with empty tables, fake back ends and a clock that stands still."""
+    return make_service(database, tmp_path, clock)
+
+
+@pytest.fixture
+def core(service: Service) -> Core:
+    """What every service function is given."""
+    return service.core
+
+
+@pytest.fixture
+def world(service: Service) -> World:
+    """Builders and the agents' steps, on ``core``."""
+    return World(service.core, service.fakes)
