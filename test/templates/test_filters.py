@@ -12,10 +12,22 @@ NOW = datetime(2026, 3, 14, 2, 41, 7, tzinfo=UTC)
 COUNTS = st.dictionaries(st.sampled_from(filters.BAR_ORDER), st.integers(0, 10**7))
 
 
-@pytest.mark.parametrize(("seconds", "words"), [
-    (0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (9780, "2 h 43 min"), (18300, "5 h 05 min"),
-    (86400, "1 d"), (100000, "1 d 3 h"), (31 * 86400, "31 d"), (-5, "0 s"), (None, "not known"),
-])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (9780, "2 h 43 min"),
+        (18300, "5 h 05 min"),
+        (86400, "1 d"),
+        (100000, "1 d 3 h"),
+        (31 * 86400, "31 d"),
+        (-5, "0 s"),
+        (None, "not known"),
+    ],
+)
 def test_durations_have_at_most_two_units(seconds, words):
     """A length of time is written with its unit."""
     assert filters.duration(seconds) == words
@@ -26,10 +38,15 @@ def test_an_age_is_never_negative():
     assert filters.age(NOW + timedelta(seconds=3), NOW) == "0 s"
 
 
-@pytest.mark.parametrize(("moment", "words"), [
-    (NOW - timedelta(hours=2), "00:41"), (NOW - timedelta(hours=3), "13 Mar 23:41"),
-    (NOW - timedelta(days=400), "7 Feb 2025"), (None, "not known"),
-])
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        (NOW - timedelta(hours=2), "00:41"),
+        (NOW - timedelta(hours=3), "13 Mar 23:41"),
+        (NOW - timedelta(days=400), "7 Feb 2025"),
+        (None, "not known"),
+    ],
+)
 def test_the_date_is_left_out_only_today(moment, words):
     """A time of another day carries its date."""
     assert filters.clock(moment, NOW) == words
@@ -43,19 +60,38 @@ def test_times_are_written_in_utc():
     assert 'datetime="2026-03-14T02:00:00Z"' in filters.time_tag(chicago, NOW)
 
 
-@pytest.mark.parametrize(("part", "whole", "words"), [
-    (0, 10, "0 %"), (1, 1000, "< 1 %"), (64, 100, "64 %"), (1994, 2000, "99.7 %"), (99999, 100000, "99.9 %"),
-    (10, 10, "100 %"), (0, 0, "–"), (None, 10, "not known"), (3, None, "not known"),
-])
+@pytest.mark.parametrize(
+    ("part", "whole", "words"),
+    [
+        (0, 10, "0 %"),
+        (1, 1000, "< 1 %"),
+        (64, 100, "64 %"),
+        (1994, 2000, "99.7 %"),
+        (99999, 100000, "99.9 %"),
+        (10, 10, "100 %"),
+        (0, 0, "–"),
+        (None, 10, "not known"),
+        (3, None, "not known"),
+    ],
+)
 def test_a_share_is_not_rounded_to_all_or_nothing(part, whole, words):
     """100 % means all of it, and 0 % means none."""
     assert filters.percent(part, whole) == words
 
 
-@pytest.mark.parametrize(("size", "words"), [
-    (0, "0 B"), (512, "512 B"), (999, "999 B"), (2_100_000, "2.1 MB"), (750 * 10**9, "750 GB"), (999_999, "1.0 MB"),
-    (5 * 10**18, "5000 PB"), (None, "not known"),
-])
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 B"),
+        (512, "512 B"),
+        (999, "999 B"),
+        (2_100_000, "2.1 MB"),
+        (750 * 10**9, "750 GB"),
+        (999_999, "1.0 MB"),
+        (5 * 10**18, "5000 PB"),
+        (None, "not known"),
+    ],
+)
 def test_sizes_have_decimal_units(size, words):
     """Bytes are written with the unit that keeps them short."""
     assert filters.bytes_(size) == words
@@ -98,8 +134,10 @@ def test_bands_are_stacked():
     """The second state begins where the first ends."""
     areas = filters.stacked_areas([{"Running": 1, "Idle": 1}, {"Running": 2}], ["Running", "Idle"], 10, 4)
 
-    assert [area.path for area in areas] == ["M0.0,2.0 10.0,0.0 L10.0,4.0 0.0,4.0z",
-                                             "M0.0,0.0 10.0,0.0 L10.0,0.0 0.0,2.0z"]
+    assert [area.path for area in areas] == [
+        "M0.0,2.0 10.0,0.0 L10.0,4.0 0.0,4.0z",
+        "M0.0,0.0 10.0,0.0 L10.0,0.0 0.0,2.0z",
+    ]
 
 
 def test_a_changed_argument_replaces_the_old_one():
@@ -119,17 +157,28 @@ def test_a_changed_address_stays_in_poms(text):
     assert changed.startswith("/") and changed[1:2] not in ("/", "\\")
 
 
-@pytest.mark.parametrize("address", [
-    "javascript:alert(1)", "JaVaScRiPt:alert(1)", " javascript:alert(1)", "java\nscript:alert(1)", "data:text/html,x",
-    "vbscript:x", "\x01javascript:alert(1)", "view-source:x",
-])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        " javascript:alert(1)",
+        "java\nscript:alert(1)",
+        "data:text/html,x",
+        "vbscript:x",
+        "\x01javascript:alert(1)",
+        "view-source:x",
+    ],
+)
 def test_links_that_would_run_something_lead_nowhere(address):
     """A link that a person or a plugin stored cannot carry a program."""
     assert filters.safe_link(address) == "#"
 
 
-@pytest.mark.parametrize("address", ["https://fifemon.fnal.gov/x?y=a:b", "/poms/home/sbnd/production?t=10:30", "#main",
-                                     "mailto:a@b.c", "page?x=a:b"])
+@pytest.mark.parametrize(
+    "address",
+    ["https://fifemon.fnal.gov/x?y=a:b", "/poms/home/sbnd/production?t=10:30", "#main", "mailto:a@b.c", "page?x=a:b"],
+)
 def test_links_to_pages_are_kept(address):
     """Ordinary links are left as they are."""
     assert filters.safe_link(address) == address
@@ -147,8 +196,10 @@ def test_ids_are_plain(text):
     assert filters.dom_id(text).replace("_", "").replace("-", "").isalnum()
 
 
-@pytest.mark.parametrize(("state", "word"), [("LaunchFailed", "launchfailed"), ("Awaiting Approval", "approval"),
-                                             ("Held", "held"), ('"><svg>', "unknown")])
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [("LaunchFailed", "launchfailed"), ("Awaiting Approval", "approval"), ("Held", "held"), ('"><svg>', "unknown")],
+)
 def test_a_state_has_a_safe_class_name(state, word):
     """Only known states name a class."""
     assert filters.state_slug(state) == word

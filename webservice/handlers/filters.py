@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from jinja2 import Environment, pass_context
+from jinja2 import Environment, Undefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from jinja2.utils import missing
+from markupsafe import Markup, escape
 
 from ..rules.graph import Sizes, lay_out
 
@@ -96,6 +97,14 @@ def clip(text: str, length: int) -> str:
     return f"{text[:length - 1 - end]}…{text[len(text) - end:] if end else ''}"
 
 
+def breakable(text: str) -> Markup:
+    """A long name that may be broken behind an underscore, a dot, a slash or an at sign."""
+    escaped = str(escape(text))
+    for mark in ("_", ".", "/", "@"):
+        escaped = escaped.replace(mark, f"{mark}<wbr>")
+    return Markup(escaped)
+
+
 # -------------------------------------------------------------------------------------------- times
 
 
@@ -138,6 +147,11 @@ def full_time(moment: datetime | None) -> str:
     return UNKNOWN if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def iso_time(moment: datetime) -> str:
+    """The form of the ``datetime`` attribute: 2026-03-14T02:41:07Z."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def time_tag(moment: datetime | None, now: datetime, form: str = "age") -> Markup:
     """A ``<time>`` element; ``form`` is age, clock, second or full. Scripts keep ages going."""
     if moment is None:
@@ -147,7 +161,7 @@ def time_tag(moment: datetime | None, now: datetime, form: str = "age") -> Marku
              "full": full_time(moment)}[form]
     ticking = Markup(" data-age") if form == "age" else Markup("")
     return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
-        f"{moment:%Y-%m-%dT%H:%M:%SZ}", full_time(moment), ticking, words)
+        iso_time(moment), full_time(moment), ticking, words)
 
 
 # ------------------------------------------------------------------------------------------- charts
@@ -263,6 +277,24 @@ def dom_id(*parts: Any) -> str:
 # ------------------------------------------------------------------------------------ registration
 
 
+class Demanding(Undefined):
+    """For ``Environment(undefined=...)``: optional details of a thing may be absent, variables of a page may not.
+
+    A missing attribute counts as false and can be tested, but printing or walking it is an error.
+    """
+
+    __slots__ = ()
+    __str__ = __iter__ = __len__ = __contains__ = __hash__ = Undefined._fail_with_undefined_error  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        if self._undefined_obj is missing:
+            self._fail_with_undefined_error()
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self) or other is None
+
+
 @pass_context
 def _time(context: Context, moment: datetime | None, form: str = "age") -> Markup:
     return time_tag(moment, context["now"], form)
@@ -282,9 +314,9 @@ def register(environment: Environment) -> None:
     """Put every filter and function into the environment; pages take ``now`` from their context."""
     environment.filters.update(
         slug=state_slug, thousands=thousands, plural=plural, percent=percent, bytes=bytes_, mebibytes=mebibytes,
-        clip=clip, duration=duration, age=_age, clock=_clock, full_time=full_time, time=_time,
-        bar_segments=bar_segments, describe_counts=describe_counts, with_query=with_query,
-        query_fields=query_fields, sort_of=sort_of, safe_link=safe_link, dom_id=dom_id)
+        clip=clip, breakable=breakable, duration=duration, age=_age, clock=_clock, iso_time=iso_time,
+        full_time=full_time, time=_time, bar_segments=bar_segments, describe_counts=describe_counts,
+        with_query=with_query, query_fields=query_fields, sort_of=sort_of, safe_link=safe_link, dom_id=dom_id)
     environment.globals.update(lay_out=lay_out, graph_sizes=Sizes, stacked_areas=stacked_areas, bar_order=BAR_ORDER)
     environment.tests.update(trouble=needs_person)
     environment.trim_blocks = True

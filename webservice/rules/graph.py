@@ -19,9 +19,9 @@ _STRAIGHTENINGS = 8
 class Sizes:
     """Lengths of the picture, in its own units (CSS pixels at natural size)."""
 
-    node_width: float = 168
+    node_width: float = 160
     node_height: float = 76
-    column_gap: float = 56
+    column_gap: float = 44
     row_gap: float = 20
     lane_gap: float = 18
     margin: float = 16

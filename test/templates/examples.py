@@ -1,0 +1,1313 @@
+"""An example context for every page, as its template documents it; the canary stands in every text.
+
+``pages()`` gives (name, template, context). What is here is what handlers fill; invented people and numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+NOW = datetime(2026, 3, 14, 2, 41, 7, tzinfo=UTC)
+EXPERIMENT, ROLE = "sbnd", "production"
+ROUTES = frozenset(
+    {
+        "home",
+        "campaigns",
+        "campaign",
+        "campaign_text",
+        "campaign_versions",
+        "campaign_new",
+        "campaign_edit",
+        "stage",
+        "stage_submissions",
+        "campaign_submissions",
+        "submission",
+        "launch_log",
+        "job",
+        "held_launches",
+        "samples",
+        "agents",
+        "preview",
+        "download",
+        "search",
+        # by POST
+        "launch_stage",
+        "launch_campaign",
+        "jobs_act",
+        "upload",
+        "recover",
+        "force_locate",
+        "campaign_act",
+        "campaigns_act",
+        "stage_act",
+        "submission_act",
+        "held_launches_act",
+        "launch_gate",
+        "sample_clone",
+    }
+)
+
+
+def url(route: str, **arguments: Any) -> str:
+    """An address as the server makes it; a route that is not agreed on is an error."""
+    if route not in ROUTES:
+        raise LookupError(f"no route {route!r} is agreed on")
+    query = f"?{urlencode(arguments)}" if arguments else ""
+    return f"/poms/{route}/{EXPERIMENT}/{ROLE}{query}"
+
+
+def static(path: str) -> str:
+    return f"/static/{path}"
+
+
+def ago(**past: float) -> datetime:
+    return NOW - timedelta(**past)
+
+
+def frame(**more: Any) -> dict[str, Any]:
+    return {
+        "now": NOW,
+        "url": url,
+        "static": static,
+        "page_url": "/poms/home/sbnd/production",
+        "csrf_token": "t0ken",
+        "experiment": EXPERIMENT,
+        "role": ROLE,
+        "experiments": [
+            {"name": "dune", "url": "/poms/home/dune/production"},
+            {"name": "sbnd", "url": "/poms/home/sbnd/production"},
+        ],
+        "roles": [
+            {"name": "analysis", "url": "/poms/home/sbnd/analysis"},
+            {"name": "production", "url": "/poms/home/sbnd/production"},
+        ],
+        "person": {"name": "Lena Ortiz", "username": "lortiz", "initials": "LO"},
+        "launches": {"allowed": True, "text": "Launches allowed", "may_change": True},
+        "counts": {"board": 6, "held_launches": 3, "campaigns": 47},
+        "search_text": "",
+        "messages": [],
+        "live_seconds": 20,
+        "events_url": "",
+        "version": "5.0.0",
+        **more,
+    }
+
+
+def strip(*states: str) -> list[dict[str, str]]:
+    names = ("gen", "g4", "detsim", "reco", "caf", "anatree", "detsim_wiremod", "reco_wiremod", "sign_off")
+    return [
+        {"name": name, "url": url("stage", campaign_stage_id=n), "state": state}
+        for n, (name, state) in enumerate(zip(names, states, strict=False), 1)
+    ]
+
+
+L, C, R, I, N, H, F = "Located", "Completed", "Running", "Idle", "New", "Held", "Failed"  # noqa: E741
+WIRE = strip(L, L, R, H, R, "LaunchFailed", I, C, "Awaiting Approval")
+
+DIFF = [
+    {"kind": "place", "text": "[campaign_stage detsim]"},
+    {"kind": "same", "text": "cs_split_type = drainingn(400)"},
+    {"kind": "gone", "text": "param_overrides = -Osubmit.memory=2000MB"},
+    {"kind": "came", "text": "param_overrides = -Osubmit.memory=3000MB"},
+]
+PROBLEMS = [
+    {"field": "detsim/cs_split_type", "line": 31, "message": "nothing is called “drainign”. Did you mean drainingn?"},
+    {"field": "reco/vo_role", "line": None, "message": "is needed: Production or Analysis"},
+]
+RECOVERIES = [
+    {"name": "process_status", "description": "files whose job did not end well", "overrides": ""},
+    {"name": "consumed_status", "description": "files that no job consumed", "overrides": "memory × 1.5"},
+]
+HAPPENED = [
+    {
+        "at": ago(minutes=10),
+        "text": "Third launch of reco_wiremod refused",
+        "url": url("submission", submission_id=812090),
+    },
+    {"at": ago(hours=1, minutes=29), "text": "detsim recovery 2 of 2 started, 40 files", "url": ""},
+    {"at": ago(hours=2, minutes=43), "text": "First held job in detsim_wiremod", "url": ""},
+    {"at": ago(hours=5), "text": "mruiz asked for approval of sign_off", "url": ""},
+]
+
+
+def pager(text: str) -> dict[str, str]:
+    return {"text": text, "newer_url": "", "older_url": "/poms/campaigns/sbnd/production?before=811402"}
+
+
+# --------------------------------------------------------------------------------------------- home
+
+
+def home() -> dict[str, Any]:
+    campaign = {"text": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)}
+    release = {
+        "label": "Release with 3,000 MB",
+        "url": url("jobs_act"),
+        "method": "post",
+        "primary": True,
+        "fields": {"submission_id": 812044, "act": "release"},
+        "ask": {
+            "title": "Release 363 held jobs with 3,000 MB",
+            "yes": "Release 363 jobs",
+            "keep": "Keep held",
+            "text": "The jobs go back to Idle and ask for 3,000 MB each.",
+        },
+    }
+    board = [
+        {
+            "state": H,
+            "what": "363 jobs held: more memory used than asked for",
+            "since": ago(hours=2, minutes=43),
+            "where": [campaign, {"text": "detsim_wiremod", "url": url("stage", campaign_stage_id=10388)}],
+            "why": "Used 2,143 MB of 2,000 MB, at 11 sites, so it is the job and not a "
+            "node. The recovery rule would ask for 3,000 MB.",
+            "size": "363 jobs, 363 files",
+            "actions": [release, {"label": "See why", "url": url("submission", submission_id=812044)}],
+        },
+        {
+            "state": "LaunchFailed",
+            "what": "Launch refused 3 times",
+            "since": ago(minutes=51),
+            "size": "800 files wait",
+            "where": [campaign, {"text": "reco_wiremod", "url": url("stage", campaign_stage_id=10389)}],
+            "why": "The vault token of sbndpro ran out at 01:50, so jobsub_submit gets no "
+            "bearer token. Nothing was submitted.",
+            "actions": [
+                {
+                    "label": "Try again",
+                    "url": url("launch_stage"),
+                    "method": "post",
+                    "fields": {"campaign_stage_id": 10389},
+                },
+                {"label": "See output", "url": url("launch_log", submission_id=812090)},
+            ],
+        },
+        {
+            "state": F,
+            "what": "Exit code 65 in a third of the jobs since 02:00",
+            "since": ago(minutes=40),
+            "size": "212 of 640 jobs",
+            "where": [{"text": "keepup_2026_raw", "url": url("campaign", campaign_id=2390)}],
+            "why": "188 of 212 failures come from 3 nodes of one site and end within 50 s.",
+            "actions": [{"label": "See jobs", "url": url("submission", submission_id=811001)}],
+        },
+        {
+            "state": "Awaiting Approval",
+            "what": "Approval wanted before 06:00",
+            "since": ago(hours=5, minutes=5),
+            "where": [campaign],
+            "why": "mruiz asks for a look at the wire-modification plots.",
+            "size": "2 stages wait",
+            "actions": [{"label": "Review", "url": url("submission", submission_id=812101)}],
+        },
+        {
+            "state": "overdue",
+            "what": "1,100 jobs idle, none has started",
+            "since": None,
+            "size": "1,100 jobs",
+            "where": [{"text": "mc2026a_intrnue", "url": url("campaign", campaign_id=2420)}],
+            "why": "Asks for 8,000 MB on one core and OFFSITE only: 2 of 14,300 slots match.",
+            "actions": [],
+        },
+    ]
+    running = [
+        {
+            "name": "mc2026a_dirt_overlay",
+            "url": url("campaign", campaign_id=2418),
+            "stages": strip(L, L, L, R, R),
+            "counts": {L: 8120, C: 310, R: 640, I: 420, F: 41},
+            "total": 9531,
+            "done": "85 %",
+            "jobs_running": 3214,
+            "likely_end": "13:00 ± 2 h",
+        },
+        {
+            "name": "keepup_2026_caf",
+            "url": url("campaign", campaign_id=2391),
+            "stages": strip(L, R),
+            "counts": {L: 1870, R: 96, I: 24},
+            "total": 1990,
+            "done": "94 %",
+            "jobs_running": 402,
+            "likely_end": "follows the beam",
+        },
+        {
+            "name": "mc2026a_bnb_intime_cosmic",
+            "url": url("campaign", campaign_id=2421),
+            "stages": strip(L, R, R, I, N),
+            "counts": {L: 2210, R: 1105, I: 1480},
+            "total": 7995,
+            "done": "28 %",
+            "jobs_running": 5480,
+            "likely_end": "Mon 19:00 ± 15 h",
+        },
+    ]
+    series = [
+        {R: int(9800 + 1400 * math.sin(n / 7)), I: int(3300 + 700 * math.cos(n / 5)), H: max(0, n - 38) * 60}
+        for n in range(49)
+    ]
+    return frame(
+        scopes=[
+            {"label": "sbnd", "url": url("home"), "current": True},
+            {"label": "All mine", "url": url("home", mine=1), "current": False},
+        ],
+        board=board,
+        board_total=5,
+        quiet_count=43,
+        running=running,
+        jobs_now={R: 10914, I: 3487, H: 604},
+        jobs_series=series,
+        services=[
+            {"name": "jobsub", "ok": True, "text": "asked 38 s ago, 1.2 s"},
+            {"name": "SAM", "ok": False, "text": "slow: 9.4 s, usually 0.8 s"},
+        ],
+        happened=HAPPENED,
+        may={"create": True},
+        messages=[{"kind": "done", "title": "84 jobs released", "text": "of mc2026a_dirt_overlay"}],
+    )
+
+
+def home_quiet() -> dict[str, Any]:
+    return home() | {
+        "board": [],
+        "board_total": 0,
+        "running": [],
+        "jobs_series": [],
+        "jobs_now": {},
+        "services": [],
+        "happened": [],
+        "role": "analysis",
+        "messages": [],
+        "launches": {"allowed": False, "text": "Launches held by jpark", "may_change": False},
+    }
+
+
+# --------------------------------------------------------------------------------------- campaigns
+
+
+def campaigns() -> dict[str, Any]:
+    def row(
+        number: int,
+        name: str,
+        stages: list[Any],
+        counts: dict[str, int],
+        total: int,
+        done: str,
+        jobs: tuple[int, int, int],
+        end: str,
+        minutes: int,
+        tags: list[str] | None = None,
+        *,
+        active: bool = True,
+    ) -> dict[str, Any]:
+        return {
+            "id": number,
+            "name": name,
+            "url": url("campaign", campaign_id=number),
+            "tags": tags or [],
+            "active": active,
+            "stages": stages,
+            "counts": counts,
+            "total": total,
+            "done": done,
+            "running": jobs[0],
+            "held": jobs[1],
+            "failed": jobs[2],
+            "likely_end": end,
+            "changed_at": ago(minutes=minutes),
+            "creator": "mruiz",
+        }
+
+    return frame(
+        page_url="/poms/campaigns/sbnd/production?view=active&text=mc2026a&sort=-changed",
+        text="mc2026a",
+        views=[
+            {"label": "Active", "url": url("campaigns"), "count": 47, "current": True},
+            {"label": "Mine", "url": url("campaigns", view="mine"), "count": 12, "current": False},
+            {"label": "Watching", "url": url("campaigns", view="watching"), "count": None, "current": False},
+            {"label": "Inactive", "url": url("campaigns", view="inactive"), "count": 1193, "current": False},
+        ],
+        campaigns=[
+            row(
+                2417,
+                "mc2026a_bnb_nu_cosmic",
+                WIRE,
+                {L: 7834, C: 1402, R: 540, I: 792, H: 363, F: 51},
+                12176,
+                "64 %",
+                (540, 363, 51),
+                "Sun 18:00 ± 9 h",
+                2,
+                ["2026A", "mcc-priority"],
+            ),
+            row(
+                2418,
+                "mc2026a_dirt_overlay",
+                strip(L, L, L, R, R),
+                {L: 8120, C: 310, R: 640, I: 420, F: 41},
+                9531,
+                "85 %",
+                (3214, 0, 41),
+                "13:00 ± 2 h",
+                4,
+                ["2026A"],
+            ),
+            row(
+                2420,
+                "mc2026a_intrnue",
+                strip(L, I, N, N, N),
+                {L: 900, I: 1100},
+                4500,
+                "20 %",
+                (0, 0, 0),
+                "not known",
+                6,
+            ),
+            row(
+                2421,
+                "mc2026a_test_with_a_very_long_name_that_people_do_write_in_production_campaigns",
+                strip(*[L] * 4, *[N] * 5) * 2,
+                {},
+                0,
+                "–",
+                (0, 0, 0),
+                "not known",
+                300,
+            ),
+            row(
+                2399,
+                "mc2026a_test_gpu_wc",
+                strip("Cancelled", "Removed"),
+                {"Removed": 120},
+                300,
+                "0 %",
+                (0, 0, 0),
+                "stopped by jpark",
+                4320,
+                ["test"],
+                active=False,
+            ),
+        ],
+        pager=pager("5 of 19 campaigns, newest change first"),
+        may={"create": True, "act": True},
+        is_first=False,
+    )
+
+
+def campaigns_none() -> dict[str, Any]:
+    return campaigns() | {"campaigns": [], "text": "", "is_first": True, "page_url": url("campaigns")}
+
+
+def campaigns_no_match() -> dict[str, Any]:
+    return campaigns() | {"campaigns": [], "may": {"create": False, "act": False}}
+
+
+def campaign_head() -> dict[str, Any]:
+    return frame(
+        page_url=url("campaign", campaign_id=2417),
+        campaign={
+            "id": 2417,
+            "name": "mc2026a_bnb_nu_cosmic",
+            "url": url("campaign", campaign_id=2417),
+            "tags": ["2026A", "mcc-priority"],
+            "active": True,
+            "version": 7,
+            "saved_at": ago(hours=8),
+            "saved_by": "mruiz",
+            "role": "production",
+            "data_handling": "SAM",
+            "stage_count": 9,
+            "watched": True,
+        },
+        may={"launch": True, "modify": True, "watch": True, "delete": True, "create": True, "act": True},
+        launchable=[{"id": 10380, "name": "gen"}],
+        submission_count=64,
+        version_count=7,
+    )
+
+
+STAGE_ROWS = [
+    ("gen", L, "all 2,000 files", 0, "100 %", "2,000 of 2,000 files", {L: 2000}, 2000, (0, 0, 0)),
+    ("g4", L, "6 files given up", 1, "99.7 %", "1,994 of 2,000 files", {L: 1994, F: 6}, 2000, (0, 0, 6)),
+    (
+        "detsim",
+        R,
+        "slice 8 of 10; recovery 2 of 2 running",
+        2,
+        "71 %",
+        "1,412 of 1,994 files",
+        {L: 1412, R: 310, I: 240, F: 32},
+        1994,
+        (310, 240, 32),
+    ),
+    (
+        "reco",
+        R,
+        "follows detsim, starts per 200 files",
+        3,
+        "70 %",
+        "988 of 1,412 files",
+        {L: 988, R: 212, I: 204, F: 8},
+        1412,
+        (212, 204, 8),
+    ),
+    ("caf", I, "waits for slots", 4, "65 %", "640 of 988 files", {L: 640, I: 348}, 988, (0, 348, 0)),
+    ("anatree", C, "outputs not located yet", 4, "0 %", "waiting for locations", {C: 988}, 988, (0, 0, 0)),
+    (
+        "detsim_wiremod",
+        H,
+        "363 jobs over their memory",
+        2,
+        "40 %",
+        "363 jobs, memory",
+        {L: 800, C: 414, R: 18, H: 363, F: 5},
+        1994,
+        (18, 0, 5),
+    ),
+    (
+        "reco_wiremod_overlay_run2",
+        "LaunchFailed",
+        "vault token ran out; 3 tries",
+        3,
+        "0 %",
+        "800 files wait",
+        {},
+        800,
+        (0, 0, 0),
+    ),
+    ("sign_off", "Awaiting Approval", "mruiz asked; before 06:00", 4, "–", "asked 21:36 by mruiz", {}, 0, (0, 0, 0)),
+]
+EDGES = [
+    ("gen", "g4", "100 %"),
+    ("g4", "detsim", "71 %"),
+    ("detsim", "reco", "70 %"),
+    ("reco", "caf", "65 %"),
+    ("reco", "anatree", "100 %"),
+    ("g4", "detsim_wiremod", "40 %"),
+    ("detsim_wiremod", "reco_wiremod_overlay_run2", "0 %"),
+    ("reco_wiremod_overlay_run2", "sign_off", ""),
+]
+
+
+def stages() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": 10380 + n,
+            "name": name,
+            "url": url("stage", campaign_stage_id=10380 + n),
+            "state": state,
+            "why": why,
+            "since": ago(hours=n + 1),
+            "depth": depth,
+            "done": done,
+            "done_text": done_text,
+            "counts": counts,
+            "total": total,
+            "running": jobs[0],
+            "idle": jobs[1],
+            "failed": jobs[2],
+        }
+        for n, (name, state, why, depth, done, done_text, counts, total, jobs) in enumerate(STAGE_ROWS)
+    ]
+
+
+def edges() -> list[dict[str, Any]]:
+    return [{"tail": tail, "head": head, "label": label, "waits": label in ("", "0 %")} for tail, head, label in EDGES]
+
+
+def campaign() -> dict[str, Any]:
+    counts = {L: 7834, C: 1402, R: 540, I: 792, H: 363, F: 51}
+    return campaign_head() | {
+        "notices": [],
+        "stages": stages(),
+        "edges": edges(),
+        "counts": counts,
+        "happened": HAPPENED,
+        "figures": [
+            {"label": "Done", "value": "64 %", "unit": "of 12,176 files", "counts": counts, "total": 12176},
+            {"label": "Likely end", "value": "Sun 18:00", "unit": "± 9 h", "note": "without detsim_wiremod: not known"},
+            {"label": "Jobs now", "value": "540", "unit": "running", "note": "792 idle, 363 held"},
+            {"label": "Failed, not recovered", "value": "51", "unit": "files", "note": "6 given up after 2 recoveries"},
+            {"label": "CPU efficiency, 24 h", "value": "87 %", "note": "31,400 core hours"},
+        ],
+        "definition": [
+            {"label": "Creator", "value": "mruiz, 2 Mar 2026"},
+            {"label": "Software version", "value": "v10_06_00 e26:prof", "mono": True},
+            {"label": "Completion", "value": "located, 98 %"},
+            {"label": "Keywords", "value": "mc_tag=2026A, flux=g4bnb_v3", "mono": True},
+            {"label": "Login setup", "value": "sbndpro_gpvm_el9", "url": url("campaign", campaign_id=1)},
+            {"label": "Split", "value": ""},
+        ],
+    }
+
+
+def campaign_empty() -> dict[str, Any]:
+    notice = {
+        "state": "overdue",
+        "title": "Nothing can be launched",
+        "text": "The campaign has no stage.",
+        "actions": [],
+    }
+    bare = campaign_head()["campaign"] | {"active": False, "stage_count": 0, "saved_at": None, "tags": []}
+    return campaign() | {
+        "stages": [],
+        "edges": [],
+        "counts": {},
+        "notices": [notice],
+        "happened": [],
+        "launchable": [],
+        "campaign": bare,
+    }
+
+
+TEXT = """[campaign]
+experiment = sbnd
+poms_role = production
+name = mc2026a_bnb_nu_cosmic
+# detsim needs more memory since the wire modification
+[campaign_stage detsim]
+cs_split_type = drainingn(400)
+param_overrides = [["-Osubmit.memory=", "3000MB"]]
+"""
+
+
+def campaign_text() -> dict[str, Any]:
+    return campaign_head() | {"text": TEXT, "shown_version": None, "problems": [], "result": None, "typed": ""}
+
+
+def campaign_text_checked() -> dict[str, Any]:
+    return campaign_text() | {
+        "result": {"dry_run": True, "changed": True, "problems": [], "diff": DIFF, "version": None},
+        "typed": TEXT,
+    }
+
+
+def campaign_text_refused() -> dict[str, Any]:
+    return campaign_text() | {
+        "result": {"dry_run": False, "changed": True, "problems": PROBLEMS, "diff": DIFF, "version": None},
+        "problems": [PROBLEMS[0] | {"line": 7}],
+        "shown_version": 5,
+        "typed": TEXT,
+    }
+
+
+def campaign_versions() -> dict[str, Any]:
+    return campaign_head() | {
+        "versions": [
+            {
+                "number": 7,
+                "saved_at": ago(hours=8),
+                "saved_by": "mruiz",
+                "source": "editor",
+                "summary": "memory of detsim 2000 to 3000 MB",
+                "current": True,
+            },
+            {
+                "number": 6,
+                "saved_at": ago(days=3),
+                "saved_by": "lortiz",
+                "source": "upload",
+                "summary": "two stages added",
+                "current": False,
+            },
+        ],
+        "compared": {"old": 6, "new": 7, "diff": DIFF},
+        "pager": pager("2 of 7 versions, newest first"),
+    }
+
+
+# ------------------------------------------------------------------------------------ submissions
+
+
+def submission_rows() -> list[dict[str, Any]]:
+    rows = [
+        (812090, "LaunchFailed", "dependency", "of reco_wiremod", 1, {}, 0),
+        (812044, H, "regular", "slice 4", 0, {C: 14, R: 18, H: 363, F: 5}, 400),
+        (811833, C, "recovery", "188 files", 1, {C: 188}, 188),
+        (811760, F, "regular", "slice 3", 0, {C: 212, F: 188}, 400),
+        (811618, L, "regular", "slice 2", 0, {L: 400}, 400),
+    ]
+    return [
+        {
+            "id": number,
+            "url": url("submission", submission_id=number),
+            "state": state,
+            "kind": kind,
+            "kind_text": kind_text,
+            "depth": depth,
+            "stage": "detsim_wiremod",
+            "stage_url": url("stage", campaign_stage_id=10388),
+            "batch_id": "61244817@jobsub03.fnal.gov" if jobs else "",
+            "counts": counts,
+            "jobs": jobs,
+            "files_in": jobs or None,
+            "created_at": ago(hours=7),
+            "creator": "mruiz",
+            "changed_at": ago(minutes=12),
+        }
+        for number, state, kind, kind_text, depth, counts, jobs in rows
+    ]
+
+
+def submissions() -> dict[str, Any]:
+    return campaign_head() | {
+        "owner": {"kind": "campaign", "name": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)},
+        "stage": None,
+        "text": "",
+        "states": [
+            {"label": "All 64", "url": url("campaign_submissions", campaign_id=2417), "current": True},
+            {"label": "Held 1", "url": url("campaign_submissions", campaign_id=2417, state=H), "current": False},
+        ],
+        "submissions": submission_rows(),
+        "pager": pager("5 of 64 submissions, newest first"),
+    }
+
+
+def submissions_of_stage() -> dict[str, Any]:
+    return submissions() | {
+        "owner": {"kind": "stage", "name": "detsim_wiremod", "url": url("stage", campaign_stage_id=10388)},
+        "submissions": [],
+        "text": "812",
+        "stage": {
+            "id": 10388,
+            "name": "detsim_wiremod",
+            "url": url("stage", campaign_stage_id=10388),
+            "campaign": {"name": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)},
+        },
+    }
+
+
+def stage() -> dict[str, Any]:
+    every = stages()
+    near = [one for one in every if one["name"] in ("g4", "detsim_wiremod", "reco_wiremod_overlay_run2")]
+    names = {one["name"] for one in near}
+    return frame(
+        page_url=url("stage", campaign_stage_id=10386),
+        stage={
+            "id": 10386,
+            "name": "detsim_wiremod",
+            "url": url("stage", campaign_stage_id=10386),
+            "state": H,
+            "why": "363 jobs over their memory",
+            "since": ago(hours=2, minutes=43),
+            "held": True,
+            "held_by": "jpark",
+            "campaign": {"id": 2417, "name": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)},
+            "fed_by": [{"text": "g4", "url": url("stage", campaign_stage_id=10381)}],
+            "feeds": [{"text": "reco_wiremod", "url": url("stage", campaign_stage_id=10387)}],
+        },
+        notices=[
+            {
+                "state": H,
+                "title": "363 jobs are held for memory, and nothing else here will finish before they do",
+                "text": "They used 2,143 MB of the 2,000 MB they asked for (hold code 34), at 11 sites.",
+                "actions": [
+                    {
+                        "label": "Release 363 jobs",
+                        "url": url("jobs_act"),
+                        "method": "post",
+                        "primary": True,
+                        "fields": {"campaign_stage_id": 10386, "act": "release"},
+                    },
+                    {"label": "Look at one job", "url": url("job", batch_id="61244817.37@jobsub03")},
+                ],
+            }
+        ],
+        figures=[
+            {
+                "label": "Files done",
+                "value": "40 %",
+                "unit": "800 of 1,994",
+                "counts": {L: 800, C: 414, H: 363, F: 5},
+                "total": 1994,
+            },
+            {"label": "Slice", "value": "4", "unit": "of 5", "note": "drainingn(400)"},
+            {"label": "Likely end", "value": "not known", "note": "until the held jobs go on"},
+            {"label": "Wall time a job", "value": "2 h 14 min", "note": "80 % between 1 h 52 and 2 h 47"},
+        ],
+        submissions=submission_rows(),
+        submission_count=11,
+        settings=[
+            {"label": "Dataset", "value": "from g4: %_g4.root", "mono": True},
+            {"label": "Software version", "value": "v10_06_00", "mono": True, "inherited": "the campaign"},
+            {"label": "Split", "value": "drainingn(400)", "mono": True},
+            {"label": "Completion", "value": "located, 98 %", "inherited": "the campaign"},
+            {
+                "label": "Overrides",
+                "value": "-Oglobal.fclfile=wcls-detsim-wiremod.fcl\n-Osubmit.memory=2000MB",
+                "mono": True,
+            },
+        ],
+        job_type=[
+            {"label": "Name", "value": "sbnd_lar_chain"},
+            {"label": "Script", "value": "fife_launch -c sbnd_launch.cfg", "mono": True},
+        ],
+        login_setup=[
+            {"label": "Name", "value": "sbndpro_gpvm_el9"},
+            {"label": "Host", "value": "sbndgpvm05.fnal.gov", "mono": True},
+        ],
+        recoveries=RECOVERIES,
+        stages=near,
+        edges=[edge for edge in edges() if edge["tail"] in names and edge["head"] in names],
+        schedule="5 3 * * *, America/Chicago",
+        next_launch_at=NOW + timedelta(hours=6),
+        live={"running": 18, "idle": 0, "held": 363},
+        may={"launch": True, "act": True, "hold_launches": True, "edit": True},
+    )
+
+
+def stage_never_launched() -> dict[str, Any]:
+    quiet = stage()["stage"] | {
+        "state": N,
+        "held": False,
+        "held_by": "",
+        "why": "",
+        "since": None,
+        "fed_by": [],
+        "feeds": [],
+    }
+    return stage() | {
+        "stage": quiet,
+        "notices": [],
+        "submissions": [],
+        "submission_count": 0,
+        "recoveries": [],
+        "schedule": "",
+        "next_launch_at": None,
+        "live": {"running": 0, "idle": 0, "held": 0},
+        "stages": stage()["stages"][:1],
+        "edges": [],
+    }
+
+
+def submission_common() -> dict[str, Any]:
+    counts = {C: 14, R: 18, I: 0, H: 363, F: 5}
+    return frame(
+        page_url=url("submission", submission_id=812044),
+        submission={
+            "id": 812044,
+            "url": url("submission", submission_id=812044),
+            "state": H,
+            "since": ago(hours=2, minutes=43),
+            "batch_id": "61244817@jobsub03.fnal.gov",
+            "created_at": ago(hours=6, minutes=39),
+            "creator": "mruiz",
+            "dataset": "mc2026a_bnb_nu_cosmic_detsim_wiremod_slice_4",
+            "files_in": 400,
+            "jobs": 400,
+            "kind": "dependency",
+            "kind_text": "launched after",
+            "stage": {"id": 10386, "name": "detsim_wiremod", "url": url("stage", campaign_stage_id=10386)},
+            "campaign": {"id": 2417, "name": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)},
+            "parent": {"id": 811870, "url": url("submission", submission_id=811870)},
+            "log_url": url("launch_log", submission_id=812044),
+            "links": [{"label": "FIFEmon", "url": "https://fifemon.fnal.gov/monitor/d/1?var-cluster=61244817"}],
+        },
+        history=[
+            {"state": N, "at": ago(hours=6, minutes=39), "seconds": 89, "by": "", "note": ""},
+            {"state": I, "at": ago(hours=6, minutes=38), "seconds": 1860, "by": "", "note": ""},
+            {"state": R, "at": ago(hours=6, minutes=7), "seconds": 12180, "by": "", "note": ""},
+            {"state": H, "at": ago(hours=2, minutes=43), "seconds": None, "by": "poms", "note": ""},
+        ],
+        ahead=[C, L],
+        notices=[],
+        counts=counts,
+        figures=[
+            {"label": "Jobs", "value": "400", "counts": counts, "note": "363 held"},
+            {"label": "CPU efficiency", "value": "84 %", "note": "14 jobs that ended"},
+            {"label": "Likely end", "value": "not known", "note": "until the held jobs go on"},
+        ],
+        face_counts={"jobs": 400, "files": 400, "events": 18},
+        file_counts=[
+            {"label": "In the slice", "value": "400"},
+            {"label": "Consumed", "value": "14"},
+            {"label": "Pending", "value": "389"},
+        ],
+        ran_with=[
+            {"label": "Campaign text", "value": "version 7", "url": url("campaign_text", campaign_id=2417, version=7)},
+            {"label": "Project", "value": "sbndpro_mc2026a_detsim_wm_812044", "mono": True},
+        ],
+        followers=[
+            {
+                "id": 812090,
+                "url": url("submission", submission_id=812090),
+                "kind_text": "reco_wiremod",
+                "state": "LaunchFailed",
+                "files_in": 800,
+            }
+        ],
+        recovery_kinds=RECOVERIES,
+        may={
+            "act": True,
+            "abort": True,
+            "recover": True,
+            "relaunch": True,
+            "complete": True,
+            "locate": True,
+            "approve": False,
+        },
+    )
+
+
+def submission_jobs() -> dict[str, Any]:
+    rows = [
+        (".37", H, "more memory than asked", "FermiGrid", "fnpc23117", 2143, 7080),
+        (".38", H, "more memory than asked", "UChicago", "uct2-c604", 2139, 7260),
+        (".190", F, "exit code 1: art, bad wire 3801", "FermiGrid", "fnpc24003", 1902, 2460),
+        (".311", R, "", "UCSD", "cabinet-7-7-4", None, None),
+    ]
+    return submission_common() | {
+        "face": "jobs",
+        "page_url": url("submission", submission_id=812044, sort="-since"),
+        "job_counts": {C: 14, R: 18, H: 363, F: 5},
+        "job_states": [
+            {"label": "All 400", "url": url("submission", submission_id=812044), "current": True},
+            {"label": "Held 363", "url": url("submission", submission_id=812044, state=H), "current": False},
+        ],
+        "jobs": [
+            {
+                "batch_id": f"61244817{label}@jobsub03.fnal.gov",
+                "label": label,
+                "url": url("job", batch_id=f"61244817{label}@jobsub03.fnal.gov"),
+                "state": state,
+                "why": why,
+                "site": site,
+                "node": node,
+                "memory_used_mb": used,
+                "memory_asked_mb": 2000,
+                "cpu_seconds": 6000,
+                "wall_seconds": wall,
+                "attempts": 2,
+                "since": ago(hours=2),
+            }
+            for label, state, why, site, node, used, wall in rows
+        ],
+        "pager": pager("4 of 400 jobs, what needs a person first"),
+    }
+
+
+def submission_files() -> dict[str, Any]:
+    return submission_common() | {
+        "face": "files",
+        "files_asked_at": ago(minutes=3),
+        "files_problem": "SAM answered 503 at 02:40; what is below was known before.",
+        "file_states": [
+            {"label": "All 400", "url": url("submission", submission_id=812044, face="files"), "current": True}
+        ],
+        "files": [
+            {
+                "name": "prodgenie_nu_sbnd_0f3c_g4.root",
+                "state": "consumed",
+                "size_bytes": 2_100_000_000,
+                "job_label": ".37",
+                "job_url": url("job", batch_id="61244817.37"),
+                "outputs": [{"name": "prodgenie_nu_sbnd_0f3c_detsim.root", "located": False}],
+                "link_url": "https://sam.fnal.gov/x",
+            },
+            {
+                "name": "prodgenie_nu_sbnd_0f3d_g4.root",
+                "state": "unknown",
+                "size_bytes": None,
+                "job_label": "",
+                "job_url": "",
+                "outputs": [],
+                "link_url": "",
+            },
+        ],
+        "pager": pager("2 of 400 files"),
+    }
+
+
+COMMAND = """source /cvmfs/sbnd.opensciencegrid.org/products/sbnd/setup_sbnd.sh; setup fife_utils
+fife_launch -c sbnd_launch.cfg --stage detsim \\
+  -Oglobal.dataset=mc2026a_bnb_nu_cosmic_detsim_wiremod_slice_4 \\
+  -Osubmit.memory=2000MB
+"""
+
+
+def submission_command() -> dict[str, Any]:
+    return submission_common() | {
+        "face": "command",
+        "command": COMMAND,
+        "launched_on": "sbndgpvm05.fnal.gov as sbndpro",
+    }
+
+
+def submission_snapshots() -> dict[str, Any]:
+    return submission_common() | {
+        "face": "snapshots",
+        "snapshots": [
+            {"title": "Stage", "rows": stage()["settings"]},
+            {"title": "Job type", "rows": stage()["job_type"]},
+        ],
+    }
+
+
+def submission_events() -> dict[str, Any]:
+    waiting = submission_common()["submission"] | {
+        "state": "Awaiting Approval",
+        "parent": None,
+        "log_url": "",
+        "links": [],
+        "batch_id": "",
+    }
+    return submission_common() | {
+        "face": "events",
+        "happened": HAPPENED,
+        "submission": waiting,
+        "followers": [],
+        "counts": {},
+        "ahead": [],
+        "may": {
+            "act": False,
+            "abort": False,
+            "recover": False,
+            "relaunch": False,
+            "complete": False,
+            "locate": False,
+            "approve": True,
+        },
+    }
+
+
+LOG = {
+    "text": "Begin processing the 41st record. run: 1 subRun: 37 event: "
+    "41\n%MSG-w WireMod: RSS 1871 MB after plane 0, memory pool not returned\n"
+    "starter: job has gone over memory limit of 2000 megabytes. Peak usage: 2143 megabytes.\n"
+    "fife_wrap: caught signal 15, copying logs\n",
+    "url": "/poms/launch_log_text/sbnd/production?submission_id=812044",
+    "offset": 1204311,
+    "done": False,
+    "skipped_bytes": 1_140_000,
+    "size_bytes": 1_204_311,
+    "full_url": "/poms/launch_log_text/sbnd/production?submission_id=812044&full=1",
+}
+
+
+def launch_log() -> dict[str, Any]:
+    return frame(
+        title="Launch of submission 812044",
+        path=[
+            {"text": "detsim_wiremod", "url": url("stage", campaign_stage_id=10386)},
+            {"text": "812044", "url": url("submission", submission_id=812044)},
+        ],
+        state_now=N,
+        facts=["sbndgpvm05.fnal.gov as sbndpro", "attempt 1"],
+        log=LOG,
+        submission_id=812044,
+        may={"abort": True},
+        page_url=url("launch_log", submission_id=812044),
+    )
+
+
+def job() -> dict[str, Any]:
+    return frame(
+        job={
+            "batch_id": "61244817.37@jobsub03.fnal.gov",
+            "state": H,
+            "since": ago(hours=2, minutes=43),
+            "site": "FermiGrid",
+            "node": "fnpc23117.fnal.gov",
+            "attempts": 2,
+            "url": url("job", batch_id="61244817.37"),
+            "cause": "It used more memory than it asked for",
+            "cause_text": "Peak 2,143 MB, asked for 2,000 MB; held after 1 h 58 min (hold code "
+            "34). 362 other jobs of this stage have the same cause.",
+        },
+        submission={"id": 812044, "url": url("submission", submission_id=812044)},
+        stage={"name": "detsim_wiremod", "url": url("stage", campaign_stage_id=10386)},
+        campaign={"name": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)},
+        facts=[
+            {"label": "CPU efficiency", "value": "91 %"},
+            {"label": "Wall, CPU", "value": "1 h 58 min, 1 h 47 min"},
+            {"label": "Exit code", "value": None},
+            {"label": "Input", "value": "prodgenie_nu_sbnd_0f3c_g4.root", "mono": True},
+        ],
+        history=HAPPENED,
+        which="stderr",
+        logs=[
+            {"label": "stderr", "url": url("job", batch_id="61244817.37"), "current": True},
+            {"label": "stdout", "url": url("job", batch_id="61244817.37", which="stdout"), "current": False},
+        ],
+        log=LOG,
+        log_problem="",
+        siblings={
+            "previous_url": url("job", batch_id="61244817.36"),
+            "next_url": url("job", batch_id="61244817.38"),
+            "label": "held job",
+        },
+        links=[{"label": "FIFEmon", "url": "https://fifemon.fnal.gov/x"}],
+        may={"act": True},
+        page_url=url("job", batch_id="61244817.37"),
+    )
+
+
+def job_without_log() -> dict[str, Any]:
+    return job() | {
+        "log": None,
+        "log_problem": "The job has not started, so it has written nothing.",
+        "job": job()["job"] | {"state": I, "cause": "", "site": "", "attempts": 0},
+        "siblings": {"previous_url": "", "next_url": "", "label": ""},
+        "links": [],
+    }
+
+
+def launch_preview() -> dict[str, Any]:
+    return frame(
+        stage=stage()["stage"],
+        test=False,
+        page_url=url("preview", campaign_stage_id=10386),
+        figures=[
+            {"label": "Files", "value": "394", "note": "slice 5 of 5, 790 GB"},
+            {"label": "Jobs", "value": "394", "unit": "1 file each", "note": "3,000 MB, 1 core, 3 h each"},
+            {"label": "Expected work", "value": "880", "unit": "core hours"},
+            {"label": "Afterwards", "value": "1", "unit": "stage", "note": "reco_wiremod, per 200 files"},
+        ],
+        command=COMMAND,
+        runs_on="sbndgpvm05.fnal.gov as sbndpro",
+        diff=DIFF[2:],
+        last={"id": 812044, "url": url("submission", submission_id=812044), "at": ago(hours=6)},
+        dataset={
+            "name": "mc2026a_bnb_nu_cosmic_detsim_wiremod_slice_5",
+            "query": "snapshot_id 4410927 with limit 400",
+            "note": "minus the 1,600 files of slices 1 to 4",
+        },
+        checks=[
+            {"ok": False, "text": "Token ends before the jobs may", "note": "2 h 10 min"},
+            {"ok": True, "text": "You may launch", "note": "production"},
+            {"ok": True, "text": "No file was given out before", "note": "394 of 394"},
+        ],
+        problems=[],
+        recoveries=RECOVERIES,
+        file_count=394,
+        job_count=394,
+        hold_text="",
+        launch_key="7f3a",
+        may={"launch": True},
+    )
+
+
+def launch_preview_refused() -> dict[str, Any]:
+    return launch_preview() | {
+        "problems": [{"field": "param_overrides", "message": "%(mc_tag)s is used and not set", "line": None}],
+        "hold_text": "jpark holds launches of this stage.",
+        "dataset": None,
+        "last": None,
+        "diff": [],
+        "recoveries": [],
+        "job_count": None,
+        "test": True,
+    }
+
+
+def held_launches() -> dict[str, Any]:
+    return frame(
+        page_url=url("held_launches"),
+        gate={"held": False, "text": ""},
+        may={"act": True, "gate": True},
+        pager=pager("2 held launches, oldest first"),
+        held=[
+            {
+                "id": 51,
+                "created_at": ago(hours=9),
+                "reason": "the stage’s launches are kept by jpark",
+                "stage": "detsim_wiremod",
+                "stage_url": url("stage", campaign_stage_id=10386),
+                "campaign": "mc2026a_bnb_nu_cosmic",
+                "campaign_url": url("campaign", campaign_id=2417),
+                "dataset": "",
+                "kind_text": "schedule",
+                "asked_by": "mruiz",
+            },
+            {
+                "id": 52,
+                "created_at": ago(hours=2),
+                "reason": "all launches were held for a downtime",
+                "stage": "caf",
+                "stage_url": url("stage", campaign_stage_id=10384),
+                "campaign": "keepup_2026_caf",
+                "campaign_url": url("campaign", campaign_id=2391),
+                "dataset": "keepup_raw_2026_03_13",
+                "kind_text": "after submission 811402",
+                "asked_by": "poms",
+            },
+        ],
+    )
+
+
+def held_launches_none() -> dict[str, Any]:
+    return held_launches() | {
+        "held": [],
+        "gate": {"held": True, "text": "jpark, since 01:10: dCache is down. Jobs that run go on."},
+    }
+
+
+def upload_checked() -> dict[str, Any]:
+    return frame(
+        file_name="mc2026a.ini",
+        text=TEXT,
+        campaign={"id": 2417, "name": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417), "version": 7},
+        result={"dry_run": True, "changed": True, "problems": [], "diff": DIFF, "version": None},
+    )
+
+
+def upload_refused() -> dict[str, Any]:
+    return upload_checked() | {
+        "campaign": None,
+        "result": {"dry_run": False, "changed": False, "problems": PROBLEMS, "diff": [], "version": None},
+    }
+
+
+def upload_saved() -> dict[str, Any]:
+    return upload_checked() | {
+        "result": {"dry_run": False, "changed": True, "problems": [], "diff": DIFF, "version": 8}
+    }
+
+
+def samples() -> dict[str, Any]:
+    return frame(
+        may={"create": True},
+        samples=[
+            {
+                "name": "physics",
+                "title": "Generate, simulate, reconstruct",
+                "description": "A small detector, made-up events, three stages that feed each other. "
+                "Runs here in a minute.",
+                "stage_count": 3,
+                "facts": ["no grid needed"],
+                "text_url": url("download", sample="physics"),
+            },
+            {
+                "name": "keep up",
+                "title": "Keep up with data",
+                "description": "A stage that launches every hour on what is new.",
+                "stage_count": 1,
+                "facts": [],
+                "text_url": url("download", sample="keepup"),
+            },
+        ],
+    )
+
+
+def samples_none() -> dict[str, Any]:
+    return samples() | {"samples": []}
+
+
+def agents() -> dict[str, Any]:
+    return frame(
+        well=False,
+        summary="1 of 5 tasks fails; launches go on.",
+        figures=[
+            {"label": "Launches waiting", "value": "3", "note": "oldest 40 s"},
+            {"label": "Poll cycle", "value": "2.1", "unit": "s"},
+        ],
+        agents=[{"name": "agent-1", "host": "poms01.fnal.gov", "seen_at": ago(seconds=12), "well": True}],
+        tasks=[
+            {
+                "name": "poll sbnd",
+                "agent": "agent-1",
+                "does": "asks the batch system for job states",
+                "last_success_at": ago(seconds=38),
+                "seconds": 2.13,
+                "error": "",
+                "error_at": None,
+                "every_seconds": 60,
+                "well": True,
+            },
+            {
+                "name": "wrap up",
+                "agent": "agent-1",
+                "does": "completes submissions, starts recoveries and dependents",
+                "last_success_at": None,
+                "seconds": None,
+                "error": "SAM answered 503",
+                "error_at": ago(minutes=2),
+                "every_seconds": 120,
+                "well": False,
+            },
+        ],
+        systems=[
+            {"name": "jobsub", "kind": "batch", "well": True, "message": "1.2 s", "checked_at": ago(seconds=38)},
+            {"name": "SAM", "kind": "data", "well": False, "message": "answered 503", "checked_at": ago(minutes=2)},
+        ],
+    )
+
+
+def agents_none() -> dict[str, Any]:
+    return agents() | {"agents": [], "tasks": [], "systems": [], "well": True}
+
+
+def error() -> dict[str, Any]:
+    return frame(
+        status=404,
+        title="There is no submission 12",
+        text="sbnd never had a submission with this number, or it belongs to another experiment.",
+        remedy="Look for it by its batch id with the search above.",
+        problems=[],
+        quote_id="",
+        links=[{"label": "Shift board", "url": url("home")}],
+        messages=[{"kind": "problem", "title": "Nothing was changed", "text": ""}],
+        live_seconds=0,
+    )
+
+
+def error_outside() -> dict[str, Any]:
+    return error() | {
+        "status": 500,
+        "title": "POMS made a mistake",
+        "text": "",
+        "quote_id": "9f2c-0141",
+        "experiment": "",
+        "role": "",
+        "experiments": [],
+        "roles": [],
+        "person": None,
+        "launches": None,
+        "problems": PROBLEMS,
+        "messages": [],
+    }
+
+
+def pages() -> list[tuple[str, str, dict[str, Any]]]:
+    """Every page in every shape: (name of the shape, template, context)."""
+    shapes = [
+        ("home", home),
+        ("home", home_quiet),
+        ("campaigns", campaigns),
+        ("campaigns", campaigns_none),
+        ("campaigns", campaigns_no_match),
+        ("campaign", campaign),
+        ("campaign", campaign_empty),
+        ("campaign_text", campaign_text),
+        ("campaign_text", campaign_text_checked),
+        ("campaign_text", campaign_text_refused),
+        ("campaign_versions", campaign_versions),
+        ("submissions", submissions),
+        ("submissions", submissions_of_stage),
+        ("stage", stage),
+        ("stage", stage_never_launched),
+        ("submission", submission_jobs),
+        ("submission", submission_files),
+        ("submission", submission_command),
+        ("submission", submission_snapshots),
+        ("submission", submission_events),
+        ("launch_log", launch_log),
+        ("job", job),
+        ("job", job_without_log),
+        ("launch_preview", launch_preview),
+        ("launch_preview", launch_preview_refused),
+        ("held_launches", held_launches),
+        ("held_launches", held_launches_none),
+        ("upload_result", upload_checked),
+        ("upload_result", upload_refused),
+        ("upload_result", upload_saved),
+        ("samples", samples),
+        ("samples", samples_none),
+        ("agents", agents),
+        ("agents", agents_none),
+        ("error", error),
+        ("error", error_outside),
+    ]
+    return [(make.__name__, f"{template}.html", make()) for template, make in shapes]
