@@ -17,6 +17,8 @@ from typing import TextIO
 FORMATS = ("logfmt", "json")
 HIDDEN = "[hidden]"
 SHORTEST_SECRET = 8
+# Libraries that report each of their steps as news.
+TALKATIVE = ("alembic", "urllib3", "cherrypy.access")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _TELLING = re.compile(r"(?i)passw|secret|token|authori[sz]ation|cookie|credential|api_?key|private_?key")
@@ -107,3 +109,5 @@ def configure(*, level: str = "INFO", form: str = "logfmt", stream: TextIO | Non
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -136,16 +136,17 @@ class _Words(HTMLParser):
 
 def _read(path: str, what: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        # Decoded here so that line ends stay as they are.
+        return Path(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the {what} {path} cannot be read: {error}") from None
 
 
 def upload(arguments: argparse.Namespace) -> int:
-    text = _read(arguments.file, "campaign text")
+    text = _read(arguments.file, "campaign text").encode("utf-8")
     answer = Caller(arguments).json(
         "ini_to_campaign", fields={"replace": str(arguments.replace), "pcl_call": "1"},
-        files={"upload": (Path(arguments.file).name, text.encode("utf-8"), "text/plain")})
+        files={"upload": (Path(arguments.file).name, text, "text/plain")})
     if not isinstance(answer, dict):
         raise Invalid(str(answer))
     messages = answer.get("message") or []

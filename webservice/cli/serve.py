@@ -22,13 +22,14 @@ def serve(arguments: argparse.Namespace) -> int:
     """Everything that can forbid the start is looked at before the first request is taken."""
     backends = startup.start(arguments)
     settings = backends.settings
-    from poms.webservice import app
     from poms.webservice.server import Server
 
     with startup.only_server(settings):
         server = Server(settings.web)
         listen = server.bind_or_refuse()
         try:
+            from poms.webservice import app
+
             settings = settings.overriding("web", listen=listen)
             application = app.build(settings)
         except BaseException:
