@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "rules": {"rules"} | TYPES,
     "model": {"model", "rules"},
     "migrations": {"model", "rules", "logs"} | TYPES,
-    "services": {"services", "model", "rules", "db", "backends", "config", "clock"} | TYPES,
+    "services": {"services", "model", "rules", "db", "backends", "config", "clock", "__init__"} | TYPES,
     "handlers": {"handlers", "services", "rules", "__init__"} | TYPES,
     "agent": {"agent", "services", "rules", "backends", "model", "db", "config", "clock"} | TYPES,
     "server": {"config"} | TYPES,
