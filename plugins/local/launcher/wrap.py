@@ -335,8 +335,9 @@ def _delivered(content_type: str, text: str) -> tuple[str, str]:
         url = answer if isinstance(answer, str) else answer.get("url") or answer.get("access_url") or ""
         name = "" if isinstance(answer, str) else answer.get("filename") or answer.get("file_name") or ""
     else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        url, name = (lines + ["", ""])[:2]
+        # Not splitlines: a file name may hold characters that Unicode, but not SAM, takes for the end of a line.
+        lines = [line.strip("\r ") for line in text.split("\n")]
+        url, name = [*[line for line in lines if line], "", ""][:2]
     if not url:
         raise CatalogueError("getNextFile answered without a file")
     return url, name or unquote(url.rsplit("/", 1)[-1])
@@ -376,6 +377,7 @@ class Job:
         self.child: subprocess.Popen[bytes] | None = None
         self.published: set[Path] = set()
         self.inputs: set[str] = set()
+        self.taken: set[str] = set()
         self.process = ""
         self._catalogue: Catalogue | None = None
         self.variables = self.environment
@@ -474,6 +476,9 @@ class Job:
         while (delivered := self.catalogue.next_file(url, self.process)) is not None:
             self.number += 1
             furi, name = delivered
+            if name in self.taken:
+                raise WrapError(f"the catalogue hands out '{name}' again although its status was reported")
+            self.taken.add(name)
             if not Path(name).name or name.startswith("-") or "\0" in name or Path(name).name == "..":
                 raise WrapError(f"the catalogue hands out a file that cannot be called {name!r} here")
             say(f"input {self.number}: {name}")
@@ -783,16 +788,17 @@ def _needs_interpreter(program: str) -> bool:
 
 def fetch(source: str, target: str) -> None:
     """Copy an input into the job's directory; ``source`` is a path, file:// or disk:/path of a mounted storage."""
-    parts = urlsplit(source)
-    if parts.scheme == "file":
-        path = unquote(parts.path)
+    if source.startswith("file://"):
+        path = "/" + source[len("file://"):].partition("/")[2]
+        candidates = [path, unquote(path)]  # servers differ in whether they quote
     elif "://" not in source:
-        path = source if source.startswith("/") else source.partition(":")[2] or source
+        candidates = [source if source.startswith("/") else source.partition(":")[2] or source]
     else:
-        path = ""
-    if path and Path(path).exists():
-        shutil.copyfile(path, target)
-        return
+        candidates = []
+    for path in candidates:
+        if Path(path).is_file():
+            shutil.copyfile(path, target)
+            return
     tool = shutil.which("ifdh")
     if tool is None:
         raise WrapError(f"'{source}' is not a file of this machine, and there is no ifdh to fetch it with")

@@ -180,8 +180,8 @@ def _handler(server: SamServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-@pytest.fixture
-def sam() -> Iterator[SamServer]:
+@contextlib.contextmanager
+def running_server() -> Iterator[SamServer]:
     server = SamServer()
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as http:
         http.daemon_threads = True
@@ -191,6 +191,12 @@ def sam() -> Iterator[SamServer]:
         yield server
         http.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def sam() -> Iterator[SamServer]:
+    with running_server() as server:
+        yield server
 
 
 @dataclass
@@ -268,3 +274,45 @@ class Launches:
 @pytest.fixture
 def launches(tmp_path: Path) -> Launches:
     return Launches(tmp_path)
+
+
+@dataclass
+class Campaign:
+    """The sample campaign after all five stages: the catalogue, the files, and how its jobs ended."""
+
+    sam: SamServer
+    output: Path
+    statuses: dict[str, list[int]]
+    files: dict[str, list[Path]]
+
+    @property
+    def all_files(self) -> list[Path]:
+        return [path for paths in self.files.values() for path in paths]
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    """Run the sample by hand: poms-launch for each stage, then poms-wrap for each job that it asked for."""
+    root = tmp_path_factory.mktemp("campaign")
+    with running_server() as server:
+        launches, jobs = Launches(root), Jobs(server, root)
+        result = Campaign(server, root / "out", {}, {})
+        inputs: list[str] = []
+        for number, stage in enumerate(("gen", "g4", "detsim", "reco", "anatree"), 101):
+            dataset = f"poms_depends_{number - 1}_1"
+            server.counts[dataset] = len(inputs)
+            server.start(f"project{number}", inputs)
+            launched = launches.run(
+                "-c", "sbnd_mc/sbnd_launch.cfg", "--stage", stage, *([f"-Osubmit.dataset={dataset}"] if inputs else []),
+                POMS_TASK_ID=str(number), POMS_CAMPAIGN_ID="9", SAM_WEB_BASE_URL=server.base,
+                SAMPLE_OUTPUT=str(result.output))
+            assert launched.status == 0, launched.errors
+            words = launches.submitted
+            passed = {words[n + 1]: launches.environment[words[n + 1]] for n, word in enumerate(words) if word == "-e"}
+            arguments = words[next(n for n, word in enumerate(words) if word.startswith("file://")) + 1:]
+            done = [jobs.run(*arguments, project=f"project{number}" if inputs else "", process=process,
+                             cluster=str(number), **passed) for process in range(int(words[words.index("-N") + 1]))]
+            result.statuses[stage] = [job.status for job in done]
+            result.files[stage] = sorted((result.output / "sbnd_mc" / stage).glob("*.root"))
+            inputs = [path.name for path in result.files[stage]]
+        yield result
