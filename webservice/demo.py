@@ -32,10 +32,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from sqlalchemy import select
 
-from poms.webservice import app, config
+from poms.webservice import config, migrations
 from poms.webservice.backends import Backends
+from poms.webservice.cli import startup
 from poms.webservice.errors import PomsError
 from poms.webservice.model import Campaign, CampaignStage, Launch, Submission
+from poms.webservice.rules import shell
+from poms.webservice.rules.campaign_text.document import parse
 from poms.webservice.rules.statuses import FINAL, Status
 from poms.webservice.services import people, wrapup
 from poms.webservice.services.core import Core
@@ -270,16 +273,22 @@ def audit(core: Core, campaign_id: int, sample: Path) -> dict[str, Any]:
 
 
 def _sample_checks(core: Core, sample: Path) -> dict[str, str]:
-    """The sample's own ``check.py``, if it has one: a function ``check(output_dir) -> {name: "passed" or why not}``."""
-    file = sample / "check.py"
-    if not file.exists():
+    """The sample's own check of its physics, as ``sample.json`` names it: "passed", or what is wrong."""
+    described = json.loads((sample / "sample.json").read_text()).get("check")
+    if not described:
         return {}
-    spec = importlib.util.spec_from_file_location("sample_check", file)
+    spec = importlib.util.spec_from_file_location("sample_check", sample / described["file"])
     module = importlib.util.module_from_spec(spec)
     # Dataclasses of the loaded file look themselves up here.
     sys.modules["sample_check"] = module
     spec.loader.exec_module(module)
-    return module.check(core.settings.service.data_dir / "output")
+    report = getattr(module, described["function"])(output_dir(core))
+    return {"physics": "passed" if report.passed else "; ".join(report.failures)}
+
+
+def output_dir(core: Core) -> Path:
+    """Where the sample's jobs leave their files."""
+    return core.settings.service.data_dir / "output"
 
 
 # ---------------------------------------------------------------------------------------- the show
@@ -316,17 +325,22 @@ def prepare(data_dir: Path, listen: str, batch: str) -> Core:
     data_dir.mkdir(parents=True, exist_ok=True)
     ini = data_dir / "poms.ini"
     ini.write_text(POMS_INI.format(listen=listen, batch=batch))
-    settings = config.load(ini)
-    from poms.webservice import migrations
-
-    backends = Backends(settings)
-    migrations.upgrade(backends.settings, backends.databases())
-    core = app.make_core(backends.settings, backends)
-    people.ensure_statuses(core)
+    backends = Backends(config.load(ini))
+    migrations.upgrade(backends.settings.database.url, backends.databases())
+    core = startup.open_core(backends)
     people.add_experiment(core, EXPERIMENT, "Short-Baseline Near Detector")
     people.add_person(core, USER, "Demo", "User", root=True)
     people.set_membership(core, USER, EXPERIMENT, "superuser")
     return core
+
+
+def sample_text(core: Core, sample: Path) -> bytes:
+    """The sample's campaign text, with the place for its output set in its login setup."""
+    described = json.loads((sample / "sample.json").read_text())
+    output_dir(core).mkdir(exist_ok=True)
+    text = parse((sample / described["campaign"]).read_bytes())
+    setup = f"export {described['output_variable']}={shell.quote(str(output_dir(core)))}"
+    return text.with_value(f"login_setup {described['login_setup']}", "setup", setup).to_bytes()
 
 
 def free_port(wanted: int) -> int:
@@ -343,7 +357,7 @@ def free_port(wanted: int) -> int:
 def sample_dir(name: str) -> Path:
     """The folder of a sample campaign; raises PomsError naming those that there are."""
     library = Path(str(resources.files("poms.templates"))) / "campaigns"
-    known = sorted(entry.name for entry in library.iterdir() if (entry / "campaign.ini").exists())
+    known = sorted(entry.name for entry in library.iterdir() if (entry / "sample.json").exists())
     if name not in known:
         raise PomsError(f"There is no sample “{name}”; there are: {', '.join(known)}.")
     return library / name
@@ -399,12 +413,7 @@ def _show(core: Core, options: argparse.Namespace, sample: Path, url: str, crash
           started: float) -> int:
     client = Client(url.removesuffix("/poms/"))
     console.print(f"POMS serves [link={url}]{url}[/link]")
-    text = (sample / "campaign.ini").read_text()
-    output = core.settings.service.data_dir / "output"
-    output.mkdir(exist_ok=True)
-    for name, value in (("@SAMPLE@", sample), ("@OUTPUT@", output)):
-        text = text.replace(name, str(value))
-    uploaded = client.upload(text.encode())
+    uploaded = client.upload(sample_text(core, sample))
     campaign_id = uploaded.get("campaign_id")
     if not campaign_id:
         raise PomsError(f"The sample was not accepted: {uploaded.get('message')}")
