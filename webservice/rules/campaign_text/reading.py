@@ -238,8 +238,9 @@ class _Reader:
             found = self._stated(section, names)
             # A default of None is no default; only for the dataset it makes a difference that somebody said so.
             for written, key in names.items():
-                if key in found and key != "dataset_or_split_data" and values.is_unset(section.values.get(written)):
-                    del found[key]
+                is_none = written in section.values and values.is_unset(section.values[written])
+                if is_none and key != "dataset_or_split_data" and found.get(key) in (None, "", ()):
+                    found.pop(key, None)
             if own:
                 found |= self._from_settings(section, found)
             for key, value in found.items():

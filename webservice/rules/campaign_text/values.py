@@ -22,6 +22,8 @@ _TRUE = frozenset(("true", "yes", "on", "1", "t", "y"))
 _FALSE = frozenset(("false", "no", "off", "0", "f", "n"))
 _DEEPEST = 20
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,12}(?:\.[0-9]{0,25})?|\.[0-9]{1,25})(?:[eE][+-]?[0-9]{1,3})?")
+# What JSON would let stand in a text, and a campaign text would not.
+_ESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # Ends of a line after which a shell takes no ";".
 _GOES_ON = re.compile(r"(?:[;&|({]|(?:^|[\s;])(?:then|do|else))$")
 _WORD = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?|None|True|False|null|true|false")
@@ -292,7 +294,7 @@ def _pair(item: Any, number: int) -> tuple[str, str]:
 
 
 def pairs_text(value: Pairs) -> str:
-    return json.dumps([list(pair) for pair in value], ensure_ascii=False)
+    return compact([list(pair) for pair in value])
 
 
 def recoveries(text: str) -> tuple[tuple[str, Pairs], ...]:
@@ -326,7 +328,7 @@ def _recovery(item: Any, number: int) -> tuple[str, Pairs]:
 
 
 def recoveries_text(value: Sequence[tuple[str, Pairs]]) -> str:
-    return json.dumps([[kind, [list(pair) for pair in overrides]] for kind, overrides in value], ensure_ascii=False)
+    return compact([[kind, [list(pair) for pair in overrides]] for kind, overrides in value])
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -339,12 +341,12 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def object_text(value: Mapping[str, Any]) -> str:
-    return json.dumps(dict(value), ensure_ascii=False)
+    return compact(dict(value))
 
 
 def compact(value: Any) -> str:
-    """JSON on one line, as the text that a key would have."""
-    return json.dumps(value, ensure_ascii=False)
+    """JSON on one line, as the text that a key would have: readable letters, control characters escaped."""
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _short(text: str) -> str:
