@@ -355,6 +355,75 @@ def test_second_server_on_one_sqlite_file_is_refused(site):
     assert "another server (process 4711)" in done.stderr
 
 
+# ------------------------------------------------------------------------------------ serve and agent run
+
+
+@pytest.fixture
+def start(site):
+    """Start a command that stays; it is ended after the test if it did not end by itself."""
+    processes = []
+
+    def begin(*words):
+        process = subprocess.Popen([sys.executable, "-m", "poms.webservice", *words, "--config", str(site.file)],
+                                   env={**os.environ, "PYTHONPATH": str(site.directory)}, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_server_says_where_it_is_and_answers_there(site, start):
+    """With port 0 the address that was found is the one that is told."""
+    site.poms("db", "upgrade")
+    process = start("serve", "--listen", "127.0.0.1:0")
+    said = process.stdout.readline().strip()
+
+    assert said.startswith("POMS is ready: http://127.0.0.1:") and said.endswith("/poms/")
+    host, _, port = said.split("/")[2].partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection.request("GET", "/poms/")
+    answer = connection.getresponse()
+    assert answer.getheader("Content-Security-Policy")
+    assert answer.status == 401, "the demo user is not registered here"
+
+
+def test_server_ends_cleanly_and_gives_its_place_free(site, start):
+    """After SIGTERM the next server starts at once, on the same database."""
+    site.poms("db", "upgrade")
+    for _ in range(2):
+        process = start("serve", "--listen", "127.0.0.1:0")
+        assert process.stdout.readline().startswith("POMS is ready")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_second_server_is_told_of_the_first(site, start):
+    """The message names the process that is in the way."""
+    site.poms("db", "upgrade")
+    first = start("serve", "--listen", "127.0.0.1:0")
+    assert first.stdout.readline().startswith("POMS is ready")
+
+    done = site.process("serve", "--listen", "127.0.0.1:0")
+
+    assert done.returncode == 1
+    assert f"another server (process {first.pid})" in done.stderr
+
+
+def test_agent_runs_until_it_is_told_to_end(site, start):
+    """SIGTERM ends it after its present step, with status 0."""
+    site.poms("db", "upgrade")
+    process = start("agent")
+    while "agent started" not in (line := process.stderr.readline()):
+        assert line, "the agent ended by itself"
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(60) == 0
+
+
 # ------------------------------------------------------------------------------------ the web server
 
 
