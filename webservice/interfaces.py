@@ -537,7 +537,8 @@ class SplitParameter:
 class SplitContext:
     """What a split works on. ``position`` is the document stored after the last slice, or None.
 
-    ``unique`` is a text that differs for every launch; ``arguments`` is what ``parse`` returned.
+    ``unique`` is a text that differs for every launch; ``arguments`` is what ``parse`` returned;
+    ``time_zone`` is the experiment's.
     """
 
     dataset: str
@@ -546,6 +547,7 @@ class SplitContext:
     data: DataBackend
     unique: str
     now: datetime
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)

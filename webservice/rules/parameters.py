@@ -72,20 +72,23 @@ def substitute(text: str, variables: Mapping[str, str], field: str) -> str:
     return result
 
 
+def expand_keywords(value: str, keywords: Mapping[str, object], field: str) -> str:
+    """A stage's text with the campaign's keywords filled in; a % that names none stays as it is."""
+    if "%(" not in value or ")s" not in value:
+        return value
+    return substitute(value, {str(key): str(each) for key, each in keywords.items()}, field)
+
+
 def launch_variables(*, keywords: Mapping[str, str], dataset: str, version: str, group: str, experimenter: str,
                      experiment: str) -> dict[str, str]:
     """The names usable in launch commands. System names win over campaign keywords of the same name."""
     words = {str(key): str(value) for key, value in keywords.items()}
-
-    def expand(value: str, field: str) -> str:
-        return substitute(value, words, field) if "%(" in value and ")s" in value else value
-
-    expanded = expand(dataset, "dataset")
+    expanded = expand_keywords(dataset, words, "dataset")
     return words | {
         "dataset": expanded,
         "parameter": expanded,
-        "version": expand(version, "software_version"),
-        "group": expand(group, "group"),
+        "version": expand_keywords(version, words, "software_version"),
+        "group": expand_keywords(group, words, "group"),
         "experimenter": experimenter,
         "experiment": experiment,
     }

@@ -262,8 +262,10 @@ def _next_slice(core: Core, stage: CampaignStage, request: LaunchRequest, *,
         known = ", ".join(sorted(core.backends.split_types))
         raise Invalid(f"there is no split type “{spec.name}”; known: {known}.", field="cs_split_type")
     split = core.backends.split(stage.experiment, spec.name)
-    context = SplitContext(dataset=stage.dataset, arguments=split.parse(spec.arguments), position=position,
-                           data=core.backends.data(stage.experiment), unique=str(uuid.uuid4()), now=core.clock())
+    dataset = parameters.expand_keywords(stage.dataset, stage.campaign.campaign_keywords or {}, "dataset")
+    context = SplitContext(dataset=dataset, arguments=split.parse(spec.arguments), position=position,
+                           data=core.backends.data(stage.experiment), unique=str(uuid.uuid4()), now=core.clock(),
+                           time_zone=core.settings.experiment(stage.experiment).time_zone)
     if peek:
         pieces = split.peek(context)
         piece = pieces[0] if pieces else None

@@ -280,7 +280,10 @@ class FakeCatalogue(Faulty):
             return evaluate(query, _Around(self))
 
     def _snapshot(self, definition: str) -> int:
-        files = tuple(self._evaluate(f"defname: '{definition}'"))
+        query = self._definitions.get(definition)
+        if query is None:
+            raise NotFound(f"There is no definition {definition!r}.")
+        files = tuple(self._evaluate(query))
         self._used.add(definition)
         for number, (name, known) in self._snapshots.items():
             if name == definition and known == files:

@@ -1,0 +1,55 @@
+"""byexistingruns: the files of one run that were not delivered yet, each time; files without a run come last, together.
+
+A file of several runs counts for the lowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from poms.plugins.splits import arguments, delivered
+from poms.plugins.splits.definitions import first_run
+from poms.webservice.interfaces import Slice, SplitContext, SplitParameter
+
+
+class ByExistingRuns:
+    name = "byexistingruns"
+    description = "All files not delivered yet of one run that has any; the dataset may grow."
+    parameters: tuple[SplitParameter, ...] = ()
+    editor = ""
+
+    def parse(self, given: arguments.Arguments) -> Mapping[str, Any]:
+        return arguments.none(self.name, given)
+
+    def next(self, context: SplitContext) -> Slice | None:
+        snapshot = delivered.snapshot_of(context.position)
+        found = self._runs(context, snapshot, 1)
+        if not found:
+            return None
+        label, query, _ = found[0]
+        return delivered.deliver(context, query, stem=context.dataset, label=label, snapshot=snapshot)
+
+    def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
+        snapshot = delivered.snapshot_of(context.position)
+        return [Slice(f"{context.dataset}_slice_{(snapshot or 0) if number == 0 else 'N'}_{label}", None, files)
+                for number, (label, _, files) in enumerate(self._runs(context, snapshot, n))]
+
+    def length(self, context: SplitContext) -> int | None:
+        return None
+
+    def _runs(self, context: SplitContext, snapshot: int | None, n: int) -> list[tuple[str, str, int]]:
+        """Label, query and number of files of the next pieces."""
+        unseen = f"({delivered.unseen(context.data.dataset_query(context.dataset), snapshot)})"
+        found: list[tuple[str, str, int]] = []
+        low = 0
+        while len(found) < n:
+            run = first_run(context.data, unseen, low)
+            if run is None:
+                query = f"{unseen} minus run_number >= 0"
+                files = context.data.count(query)
+                return [*found, ("no_run", query, files)] if files else found
+            query = f"{unseen} and run_number {run}"
+            found.append((f"run_{run}", query, context.data.count(query)))
+            low = run + 1
+        return found

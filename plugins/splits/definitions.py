@@ -1,0 +1,81 @@
+"""Declaring definitions so that two launches at once never change each other's.
+
+Also the search for the next run that has files, which needs nothing of a catalogue but counting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from poms.webservice.errors import Conflict, Invalid
+from poms.webservice.interfaces import DataBackend, SplitContext
+
+_LARGEST_RUN = 2**40
+
+
+def declare(context: SplitContext, name: str, query: str) -> str:
+    """Declare a definition; returns its name, with an addition if the name stands for something else already."""
+    known = context.data.definition(name)
+    if known is not None and known != query:
+        name = f"{name}_{short(context)}"
+    try:
+        context.data.define(name, query)
+    except Conflict:
+        # Another launch was quicker with other files, and they are in use.
+        name = f"{name}_{short(context)}"
+        context.data.define(name, query)
+    return name
+
+
+def declare_frozen(context: SplitContext, name: str, snapshot: int) -> str:
+    """Declare a definition of exactly the files of a snapshot; from its return on nobody can change it."""
+    query = f"snapshot_id {snapshot}"
+    declared = declare(context, name, query)
+    context.data.snapshot(declared)
+    if context.data.definition(declared) != query:
+        # Replaced between the two calls; its own name cannot be.
+        declared = f"{name}_{short(context)}"
+        context.data.define(declared, query)
+    return declared
+
+
+def short(context: SplitContext) -> str:
+    """The launch's unique text, cut to what is unique enough beside a name."""
+    return context.unique.replace("-", "")[:12]
+
+
+def first_run(data: DataBackend, base: str, low: int, high: int = _LARGEST_RUN) -> int | None:
+    """The smallest run from ``low`` to ``high`` that has files of ``base``; None if there is none."""
+    def any_up_to(run: int) -> bool:
+        return data.count(f"{base} and run_number >= {low} and run_number <= {run}") > 0
+
+    if low > high or not any_up_to(high):
+        return None
+    return _smallest(any_up_to, low, high)
+
+
+def _smallest(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The smallest number for which ``holds``, which it does for ``high``: in growing steps, then by halves."""
+    step = 1
+    while low + step < high and not holds(low + step - 1):
+        low, step = low + step, step * 2
+    if low + step < high:
+        high = low + step - 1
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def value(text: str) -> str:
+    """A name as one value of a query, whatever is in it."""
+    if re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
+        return text
+    quote = '"' if "'" in text else "'"
+    if quote in text:
+        raise Invalid(f"{text!r} cannot be written in a query: it has both kinds of quotes.", field="dataset")
+    return f"{quote}{text}{quote}"

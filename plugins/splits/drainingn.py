@@ -1,0 +1,36 @@
+"""drainingn(n): at most n files that were not delivered yet, each time; for datasets that grow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from poms.plugins.splits import arguments, delivered
+from poms.webservice.interfaces import Slice, SplitContext, SplitParameter
+
+
+class DrainingN:
+    name = "drainingn"
+    description = "Up to n files that were not delivered yet; the dataset may grow."
+    parameters = (SplitParameter("nfiles", "how many files each submission gets at most"),)
+    editor = ""
+
+    def parse(self, given: arguments.Arguments) -> Mapping[str, Any]:
+        return arguments.read(self.name, given, self.parameters, {"nfiles": arguments.whole_number(1)})
+
+    def next(self, context: SplitContext) -> Slice | None:
+        snapshot, size = delivered.snapshot_of(context.position), context.arguments["nfiles"]
+        base = context.data.dataset_query(context.dataset)
+        query = f"{delivered.unseen(base, snapshot)} with limit {size}"
+        if not context.data.count(query):
+            return None
+        return delivered.deliver(context, query, stem=context.dataset, label=f"stage_{size}", snapshot=snapshot)
+
+    def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
+        size = context.arguments["nfiles"]
+        return delivered.coming(context, context.data.dataset_query(context.dataset), size, n, stem=context.dataset,
+                                label=f"stage_{size}")
+
+    def length(self, context: SplitContext) -> int | None:
+        files = context.data.count(context.data.dataset_query(context.dataset))
+        return -(-files // context.arguments["nfiles"])
