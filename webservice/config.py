@@ -90,6 +90,10 @@ def _whole(values: tuple[str, ...]) -> None:
 _whole_numbers = (_whole, "whole numbers separated by commas")
 
 
+def _time_zone(text: str) -> None:
+    ZoneInfo(text)
+
+
 def _listen_address(text: str) -> None:
     split_listen(text)
 
@@ -239,7 +243,7 @@ class ExperimentSettings:
                                 check=_at_least(1))
     analysis_launch_hosts: tuple[str, ...] = _key("list", "", "Hosts on which analysis users may launch.")
     time_zone: str = _key("str", "UTC", "Time zone in which schedules are meant, such as America/Chicago.",
-                          check=(lambda name: ZoneInfo(name), "the name of a time zone such as Europe/Zurich"))
+                          check=(_time_zone, "the name of a time zone such as Europe/Zurich"))
     launch_recovery_jobs: bool = _key("bool", "true", "Whether recoveries are launched without a person's doing.")
 
 

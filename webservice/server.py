@@ -24,7 +24,8 @@ MAX_HEADER_BYTES = 65536
 SHUTDOWN_SECONDS = 10
 
 # Other headers that may come in several lines; the values are joined with commas.
-_JOINED = frozenset(cheroot_server.comma_separated_headers) | {b"X-Forwarded-For", b"Forwarded"}
+_JOINED = frozenset([*cheroot_server.comma_separated_headers,  # type: ignore[attr-defined]
+                    b"X-Forwarded-For", b"Forwarded"])
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
