@@ -75,6 +75,16 @@ def launch_script(plan: LaunchPlan, environment: BatchEnvironment, extra: Iterab
     return "\n".join(lines) + "\n"
 
 
+def python_program(python: str, module: str, *words: str) -> str:
+    """A small program that runs a Python module with ``words`` and then its own arguments.
+
+    Site set-ups bring libraries and Python paths of their own; the module sees only what belongs to it.
+    """
+    line = " ".join(quote(word) for word in (python, "-I", "-m", module, *words))
+    return ('#!/bin/sh\nHIDE_LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}"\nexport HIDE_LD_LIBRARY_PATH\n'
+            f'unset LD_LIBRARY_PATH\nexec {line} "$@"\n')
+
+
 def _setup(text: str) -> list[str]:
     if not text.strip():
         return []
