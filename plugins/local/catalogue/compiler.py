@@ -69,9 +69,13 @@ class Compiler:
             return found.where(self._universe(source), self._condition(node, source, implied=True))
         return self._start(text, build)
 
-    def check(self, text: str) -> None:
-        """Raise what is wrong with a query, without asking for its files."""
-        self.file_ids(text)
+    def check(self, text: str, *, within: str = "") -> None:
+        """Raise what is wrong with a query, as the text of the definition ``within`` if that is given."""
+        self._open = [within] if within else []
+        try:
+            self.file_ids(text)
+        finally:
+            self._open = []
 
     def _start(self, text: str, build: Any) -> Select[Any]:
         self._text, self._terms = text, 0

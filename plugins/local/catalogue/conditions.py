@@ -148,26 +148,21 @@ def number_condition(column: Column, dimension: Dimension) -> Column:
 
 def parameter_condition(words: Column, figures: Column, dimension: Dimension, dialect: str) -> Column:
     """An experiment's own parameter: numbers compare as numbers where both sides are, else as text."""
-    as_text = text_condition(words, dimension, dialect) if not _numeric(dimension) else None
-    if as_text is not None:
-        return as_text
+    if not any(_is_number(value) for value in dimension.values):
+        return text_condition(words, dimension, dialect)
     if dimension.operator in ORDERINGS:
         return number_condition(figures, dimension)
     equal = Dimension(dimension.name, "=", dimension.values, dimension.position)
     either = [text_condition(words, equal, dialect)]
-    for value in dimension.values:
-        if isinstance(value, Range) or number(value) is not None:
-            either.append(and_(figures.is_not(None), number_condition(figures, Dimension(dimension.name, "=", (value,)))))
+    numbers = tuple(value for value in dimension.values if _is_number(value))
+    either.append(and_(figures.is_not(None), number_condition(figures, Dimension(dimension.name, "=", numbers))))
     return not_(or_(*either)) if negates(dimension.operator) else or_(*either)
 
 
-def _numeric(dimension: Dimension) -> bool:
-    """Is any value of it a number, or a range of numbers?"""
-    def one(value: Value | Range) -> bool:
-        if isinstance(value, Range):
-            return number(value.low) is not None and number(value.high) is not None
-        return number(value) is not None
-    return any(one(value) for value in dimension.values)
+def _is_number(value: Value | Range) -> bool:
+    if isinstance(value, Range):
+        return _is_number(value.low) and _is_number(value.high)
+    return number(value) is not None
 
 
 # ------------------------------------------------------------------------------------------- times

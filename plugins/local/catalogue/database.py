@@ -23,6 +23,11 @@ BUSY_SECONDS = 30
 # How often SQLite looks at its time limit, in steps of its machine: every few milliseconds.
 SQLITE_STEPS = 200_000
 
+
+class QueryLimit(BackendUnavailable):
+    """A query took longer than it may; asking again as it stands will not help."""
+
+
 _engines: dict[str, Engine] = {}
 _lock = threading.Lock()
 
@@ -102,7 +107,7 @@ def _named_failure(limit_seconds: float) -> Iterator[None]:
     except DBAPIError as error:
         reason = str(error.orig).strip()
         if reason == "interrupted" or "statement timeout" in reason:
-            raise BackendUnavailable(
+            raise QueryLimit(
                 f"query limit: the catalogue stopped a query after {limit_seconds:g} s; ask for fewer files at a time"
             ) from error
         raise BackendUnavailable(f"the catalogue's database failed: {reason}") from error
