@@ -47,6 +47,7 @@ FILES_IN_A_DRY_RUN = 5
 DEFAULT_SAM = "https://samweb.fnal.gov:8483/sam/{experiment}/api"
 # Storage systems that are not mounted directories everywhere; the job's copy makes what it needs there.
 REMOTE_ROOTS = ("/pnfs/", "/eos/")
+JOB_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(slots=True)
@@ -128,7 +129,7 @@ def launch(request: Request, environment: Mapping[str, str]) -> int:
     _make_destinations(settled)
     _share_out(settled, _dataset_files(settled, inside, request.retry_seconds))
     _run_prelaunch(settled, inside)
-    with _named_wrapper(request.jobname or settled.get("global", "jobname"), wrapper) as path:
+    with _submitted_program(request.jobname or settled.get("global", "jobname"), wrapper) as path:
         return _submit(command.submit_arguments(settled, inside, wrapper, path), inside)
 
 
@@ -204,19 +205,27 @@ def _run_prelaunch(settled: Configuration, environment: Mapping[str, str]) -> No
 
 
 @contextlib.contextmanager
-def _named_wrapper(jobname: str, wrapper: command.Wrapper) -> Iterator[str | None]:
-    """The wrapper copied under the job's name for as long as the submission takes; None without a name."""
-    if not jobname:
+def _submitted_program(jobname: str, wrapper: command.Wrapper) -> Iterator[str | None]:
+    """A copy of the wrapper, for as long as the submission takes, if it must have another name or first line.
+
+    None when it is submitted as it is. poms-wrap finds its Python by the jobs' plain PATH; where
+    that has none (a Python in somebody's home), the copy names the one that runs here.
+    """
+    needs_python = wrapper.is_ours and shutil.which("python3", path=JOB_PATH) is None
+    if not jobname and not needs_python:
         yield None
         return
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", jobname):
+    if jobname and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", jobname):
         raise Invalid(f"'{jobname}': use letters, digits, dot, dash and underscore", "global/jobname")
     with tempfile.TemporaryDirectory(prefix="poms-launch-") as directory:
-        copy = Path(directory) / f"{jobname}_{os.getpid()}"
+        copy = Path(directory) / (f"{jobname}_{os.getpid()}" if jobname else "poms-wrap")
         try:
-            shutil.copyfile(wrapper.local_path, copy)
+            text = wrapper.local_path.read_bytes()
         except OSError as problem:
             raise Invalid(f"the wrapper cannot be copied: {problem}", "global/wrapper") from problem
+        if needs_python:
+            text = b"#!" + os.fsencode(sys.executable) + b"\n" + text.partition(b"\n")[2]
+        copy.write_bytes(text)
         copy.chmod(0o755)
         yield str(copy)
 

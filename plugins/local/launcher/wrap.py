@@ -373,6 +373,9 @@ class Job:
     def __init__(self, options: Options, environment: Mapping[str, str]) -> None:
         self.options = options
         self.environment = dict(environment)
+        path = self.environment.get("PATH", os.defpath)
+        if shutil.which("python3", path=path) is None:  # executables may be Python programs
+            self.environment["PATH"] = f"{path}{os.pathsep}{Path(sys.executable).parent}"
         self.exit_status = 0
         self.child: subprocess.Popen[bytes] | None = None
         self.published: set[Path] = set()
@@ -645,7 +648,8 @@ class Job:
         """The name is taken: by an earlier try of this very output (True if located), or by a stranger (refused)."""
         name = metadata["file_name"]
         known = self.catalogue.metadata(name)
-        same_content = known.get("checksum") == metadata["checksum"] and known.get("file_size") == metadata["file_size"]
+        same_content = (set(known.get("checksum") or []) == set(metadata["checksum"])
+                        and known.get("file_size") == metadata["file_size"])
         parents = {entry.get("file_name") if isinstance(entry, dict) else entry for entry in known.get("parents") or []}
         wanted = {entry["file_name"] for entry in metadata.get("parents", [])}
         if parents != wanted or not (wanted or by_name == "unique" or same_content):

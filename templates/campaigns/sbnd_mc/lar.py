@@ -124,8 +124,8 @@ def simulate(fcl: dict[str, Any], events: list[Event], chance: random.Random) ->
             mean = norm * weight
             gained = sum(chance.gauss(1.0, fcl["fluctuation"]) for _ in range(rounds)) / rounds
             along = (k + 0.5) * fcl["slice_cm"]
-            position = [start + along * part + chance.gauss(0.0, fcl["scatter_cm"])
-                        for start, part in zip(event["vertex"], event["direction"], strict=True)]
+            position = [event["vertex"][i] + along * event["direction"][i] + chance.gauss(0.0, fcl["scatter_cm"])
+                        for i in range(3)]
             steps[k * (len(steps) - 1) // slices] = mean * gained
             deposits.append([*position, mean * gained])
         yield {**truth(event), "deposits": deposits}
@@ -161,7 +161,7 @@ def analyse(fcl: dict[str, Any], events: list[Event], chance: random.Random) -> 
     low, high, bins = fcl["ratio_low"], fcl["ratio_high"], fcl["bins"]
     histogram, angles = [0] * (bins + 2), [0] * (bins + 2)
     ratios = [event["reco"]["energy"] / event["energy"] for event in events if event["reco"]]
-    cosines = [sum(a * b for a, b in zip(event["reco"]["direction"], event["direction"], strict=True))
+    cosines = [sum(event["reco"]["direction"][i] * event["direction"][i] for i in range(3))
                for event in events if event["reco"]]
     for value in ratios:
         histogram[min(bins + 1, max(0, 1 + math.floor((value - low) / (high - low) * bins)))] += 1

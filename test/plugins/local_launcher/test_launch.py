@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from poms.plugins.local.launcher import command, launch
 
 MINIMAL = "[global]\ngroup = g\n[executable]\nname = x\n"
 
@@ -172,3 +175,17 @@ def test_missing_jobsub_submit_is_named(launches, cfg, tmp_path):
                           env={"PATH": str(tmp_path / "programs")}, capture_output=True, text=True, check=False)
 
     assert (done.returncode, "jobsub_submit is not on PATH" in done.stderr) == (1, True)
+
+
+def test_job_gets_a_python_where_the_plain_path_has_none(tmp_path, monkeypatch):
+    """poms-wrap is submitted with this very Python in its first line if jobs would find no python3."""
+    wrapper = command.Wrapper(str(command.OWN_WRAPPER), True)
+    monkeypatch.setattr(launch, "JOB_PATH", str(tmp_path))
+
+    with launch._submitted_program("", wrapper) as path:
+        lines = Path(path).read_text().splitlines()
+        done = subprocess.run([path, "--exe", "echo", "--", "ran"], env={"PATH": "/bin"}, capture_output=True,
+                              text=True, check=False)
+
+    assert (lines[0], done.stdout) == (f"#!{sys.executable}", "ran\n")
+    assert not Path(path).exists()
