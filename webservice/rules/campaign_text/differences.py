@@ -126,7 +126,7 @@ def _dependency_changes(old: Campaign, new: Campaign) -> Iterable[Change]:
 def _patterns(campaign: Campaign) -> dict[tuple[str, str], str]:
     patterns: dict[tuple[str, str], list[str]] = {}
     for each in campaign.dependencies:
-        patterns.setdefault((each.consumer, each.needs), []).append(values.one_percent(each.file_pattern))
+        patterns.setdefault((each.consumer, each.needs), []).append(values.normal_pattern(each.file_pattern))
     return {pair: ", ".join(sorted(several)) for pair, several in patterns.items()}
 
 

@@ -276,7 +276,7 @@ class Document:
         """``section`` with a key set in this document's style; not yet part of the document."""
         style = next((other.style() for other in self.sections if other.entries), "=")
         # A key that stands further left than the next header would swallow it as its continuation.
-        number = next((n for n, other in enumerate(self.sections) if other.title == section.title), -1)
+        number = self._index[section.title][0]
         following = self.sections[number + 1:number + 2]
         indent = " " * _indent(following[0].header) if following else ""
         return section.with_value(key, value, order=order, newline=self.newline, separator=style, indent=indent)

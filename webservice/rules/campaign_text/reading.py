@@ -311,7 +311,7 @@ class _Reader:
             needs = self._text(section, keys.get("campaign_stage", ""))
             pattern = self._text(section, keys.get("file_pattern", ""))
             if needs:
-                dependencies.append(Dependency(section.name, needs, values.one_percent(pattern) or "%", number))
+                dependencies.append(Dependency(section.name, needs, values.normal_pattern(pattern), number))
             elif pattern:
                 key = f"file_pattern_{number}"
                 self._found.error(f"{section.title}/{key}", "missing-key",

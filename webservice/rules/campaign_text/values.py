@@ -80,6 +80,11 @@ def one_percent(text: str) -> str:
     return re.sub("%+", "%", text)
 
 
+def normal_pattern(text: str) -> str:
+    """A dependency's pattern as it is written; without one every file counts."""
+    return one_percent(text.strip()) or "%"
+
+
 def pattern_list(text: str) -> tuple[str, ...]:
     """The patterns of a comma list; commas in brackets or quotes belong to a query fragment."""
     pieces = re.findall(r"""(?:\([^()]*\)|'[^']*'|"[^"]*"|[^,])+""", text)

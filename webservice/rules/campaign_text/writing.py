@@ -31,6 +31,8 @@ from poms.webservice.rules.campaign_text.reading import CAMPAIGN_KEYS, JOB_TYPE_
 
 # Two sections were always written with blanks; programs that read them line by line know them so.
 _SPACED = " = "
+# Programs of before do not know it, so that it appears only where it is used.
+_ONLY_IF_SET = "test_split_type"
 _SETTINGS = ("sam_settings", "data_dispatcher_settings")
 
 
@@ -89,7 +91,8 @@ def _campaign_values(campaign: Campaign, names: Sequence[str]) -> dict[str, str]
 
 
 def _default_values(defaults: Defaults) -> dict[str, str]:
-    return {key: STAGE_KEYS[key].write(getattr(defaults, key)) for key in DEFAULT_KEYS}
+    return {key: STAGE_KEYS[key].write(getattr(defaults, key)) for key in DEFAULT_KEYS
+            if key != _ONLY_IF_SET or getattr(defaults, key)}
 
 
 def _dispatcher_defaults(defaults: Defaults) -> dict[str, str]:
@@ -103,7 +106,7 @@ def _stage_values(stage: StageSpec, defaults: Defaults | None) -> dict[str, str]
     for key in STAGE_KEYS.values():
         text = key.write(getattr(stage, key.name))
         same = text == key.write(inherited_value(key, defaults))
-        everything = defaults is None and not key.default_key
+        everything = defaults is None and not key.default_key and key.name != _ONLY_IF_SET
         if key.always_written or everything or not same:
             written[key.name] = text
     return written
@@ -128,7 +131,7 @@ def _dependency_values(dependencies: Iterable[Dependency]) -> dict[str, str]:
 
 
 def _pattern(dependency: Dependency) -> str:
-    return values.one_percent(dependency.file_pattern.strip()) or "%"
+    return values.normal_pattern(dependency.file_pattern)
 
 
 def _position_values(positions: Sequence[NodePosition]) -> dict[str, str]:
@@ -302,6 +305,7 @@ def _update_sections(document: Document, kind: str, wanted: Mapping[str, Mapping
 def _update_stages(document: Document, campaign: Campaign) -> Document:
     now = {stage.name: stage for stage in read(document).campaign.stages}
     keys = tuple(STAGE_KEYS)
+    replaced: dict[str, Section] = {}
     for stage in campaign.stages:
         section = document.section(f"campaign_stage {stage.name}")
         if section is None or stage.name not in now:
@@ -314,9 +318,8 @@ def _update_stages(document: Document, campaign: Campaign) -> Document:
             inherits = text == key.write(inherited_value(key, campaign.defaults)) and not key.always_written \
                 and not any(written in section.values for written in _SETTINGS)
             changed = changed.without(key.name) if inherits else document.set_in(changed, key.name, text, order=keys)
-        if changed is not section:
-            document = document.with_replaced(section, changed)
-    return document
+        replaced[section.title] = changed
+    return replace(document, sections=tuple(replaced.get(section.title, section) for section in document.sections))
 
 
 # --------------------------------------------------------------------- blocks, dependencies, positions
