@@ -5,10 +5,9 @@ Also the search for the next run that has files, which needs nothing of a catalo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
-from poms.webservice.errors import Conflict, Invalid
+from poms.webservice.errors import Conflict
 from poms.webservice.interfaces import DataBackend, SplitContext
 
 _LARGEST_RUN = 2**40
@@ -69,13 +68,3 @@ def _smallest(holds: Callable[[int], bool], low: int, high: int) -> int:
         else:
             low = middle + 1
     return low
-
-
-def value(text: str) -> str:
-    """A name as one value of a query, whatever is in it."""
-    if re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
-        return text
-    quote = '"' if "'" in text else "'"
-    if quote in text:
-        raise Invalid(f"{text!r} cannot be written in a query: it has both kinds of quotes.", field="dataset")
-    return f"{quote}{text}{quote}"

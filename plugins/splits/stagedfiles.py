@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from poms.plugins.splits import arguments, delivered
-from poms.plugins.splits.definitions import value
 from poms.webservice.errors import Conflict
 from poms.webservice.interfaces import Slice, SplitContext, SplitParameter
+from poms.webservice.rules import sam_queries
 
 _ENDED = ("complete", "end", "stop", "abort", "error", "fail")
 
@@ -47,4 +47,4 @@ class StagedFiles:
 
 
 def _staged(context: SplitContext) -> str:
-    return f"project_name {value(context.dataset)} and consumed_status 'consumed'"
+    return f"project_name {sam_queries.quote(context.dataset)} and consumed_status 'consumed'"

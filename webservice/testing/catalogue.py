@@ -25,7 +25,7 @@ from poms.webservice.interfaces import (
     ProjectSummary,
     SubmissionView,
 )
-from poms.webservice.rules import naming
+from poms.webservice.rules import naming, sam_queries
 from poms.webservice.testing.dimensions import Files, evaluate, matches
 from poms.webservice.testing.faults import Faulty
 
@@ -166,7 +166,7 @@ class FakeCatalogue(Faulty):
 
     def dataset_query(self, dataset: str) -> str:
         self._meet("dataset_query")
-        return f"defname: {dataset}"
+        return sam_queries.definition(dataset)
 
     def snapshot(self, definition: str) -> int:
         self._meet("snapshot")
@@ -241,7 +241,8 @@ class FakeCatalogue(Faulty):
                                     for pattern in submission.patterns)
                 query = f"{snapshot} minus ({kids})"
             case "added_files":
-                query = f"defname: {submission.dataset or self._project(project).definition} minus {snapshot}"
+                dataset = submission.dataset or self._project(project).definition
+                query = f"{sam_queries.definition(dataset)} minus {snapshot}"
             case "delivered_not_consumed":
                 query = (f"project_name {project} and consumed_status skipped,unknown,delivered,transferred,"
                          "unconsumed,cancelled")

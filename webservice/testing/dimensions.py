@@ -16,7 +16,7 @@ from poms.webservice.errors import Invalid, Problem
 
 _TOKEN = re.compile(r"\s*(?:(?P<quoted>'[^']*'|\"[^\"]*\")|(?P<symbol><=|>=|!=|[()<>=,:])"
                     r"|(?P<word>[A-Za-z0-9_.%?+-]+))")
-_OPERATORS = ("<=", ">=", "<", ">", "=", "!=", "like")
+_OPERATORS = ("<=", ">=", "<", ">", "=", "!=", "like", "in")
 _RELATIONS = ("isparentof", "ischildof")
 _ENDS = ("and", "or", "minus", "union", "intersect", "with", ")", "")
 
@@ -181,6 +181,7 @@ class _Reader:
 
     def dimension(self, name: _Token, groups: list[Callable[[list[str]], Files]], statuses: list[str]) -> Files:
         operator = self.accept(*_OPERATORS) or "="
+        operator = "=" if operator == "in" else operator
         values = [self.value()]
         while self.accept(","):
             values.append(self.value())
