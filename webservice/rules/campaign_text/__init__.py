@@ -7,7 +7,7 @@ Invariant: what was not changed is written back byte for byte.
 
 from poms.webservice.rules.campaign_text.checking import Examination, check, check_name, examine
 from poms.webservice.rules.campaign_text.differences import Change, diff, text_diff
-from poms.webservice.rules.campaign_text.document import DEFAULT_LIMIT, Document, Entry, Scan, Section, parse, scan
+from poms.webservice.rules.campaign_text.document import Document, Entry, Section
 from poms.webservice.rules.campaign_text.findings import Findings, did_you_mean
 from poms.webservice.rules.campaign_text.model import (
     COMPLETION_TYPES,
@@ -27,6 +27,7 @@ from poms.webservice.rules.campaign_text.model import (
 )
 from poms.webservice.rules.campaign_text.order import launch_order
 from poms.webservice.rules.campaign_text.reading import Reading, read, read_campaign
+from poms.webservice.rules.campaign_text.scanning import DEFAULT_LIMIT, Scan, parse, scan
 from poms.webservice.rules.campaign_text.writing import rename_campaign, rename_stage, update_document, write_campaign
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any
 
 from poms.webservice.errors import Invalid, Problem
 from poms.webservice.rules.campaign_text import order
-from poms.webservice.rules.campaign_text.document import DEFAULT_LIMIT, Document, find_control, printable, scan
+from poms.webservice.rules.campaign_text.document import Document, find_control, printable
 from poms.webservice.rules.campaign_text.findings import Collector, Findings, by_line
 from poms.webservice.rules.campaign_text.model import (
     COMPLETION_TYPES,
@@ -28,6 +28,7 @@ from poms.webservice.rules.campaign_text.model import (
     StageSpec,
 )
 from poms.webservice.rules.campaign_text.reading import read
+from poms.webservice.rules.campaign_text.scanning import DEFAULT_LIMIT, scan
 from poms.webservice.rules.splits import SplitSpec, parse_split
 
 LONGEST_NAME = 200
