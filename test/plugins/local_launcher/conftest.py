@@ -1,8 +1,9 @@
-"""A small SAM server on loopback that keeps files in memory and can be told to misbehave, and ways to start jobs."""
+"""The local catalogue on loopback behind a door that can be told to misbehave, and ways to start launches and jobs."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -10,167 +11,150 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import pytest
+from sqlalchemy import select
 
+from poms.plugins.local.catalogue import database, files, tables
+from poms.plugins.local.catalogue.backend import LocalCatalogue
+from poms.plugins.local.catalogue.web import CatalogueApplication
 from poms.plugins.local.launcher import wrap
+from poms.webservice.interfaces import PluginContext
 
-KEY = "/sam/demo/key-capability/api"
 
-
-@dataclass
 class SamServer:
-    """The state that a SAM server keeps, and the misbehaviour asked for.
+    """The local catalogue, the misbehaviour asked for, and short ways to fill it and to look into it.
 
     ``trouble(method, path)`` is asked before each request is carried out; it may answer ``refuse`` (503, nothing
-    done), ``lose`` (done, but the connection is cut), or ``kill-before`` and ``kill-after`` (the job is killed).
+    done), ``lose`` (done, but the connection is cut), ``wait`` (202), ``kill-before`` and ``kill-after`` (the job
+    is killed).
     """
 
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    locations: dict[str, list[str]] = field(default_factory=dict)
-    definitions: dict[str, str] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    inputs: dict[str, list[str]] = field(default_factory=dict)
-    status: dict[tuple[str, str], str] = field(default_factory=dict)
-    holder: dict[tuple[str, str], str] = field(default_factory=dict)
-    processes: dict[str, dict[str, str]] = field(default_factory=dict)
-    requests: list[str] = field(default_factory=list)
-    not_ready: int = 0
-    trouble: Callable[[str, str], str] = lambda method, path: ""
-    victim: subprocess.Popen[bytes] | None = None
-    lock: Any = field(default_factory=threading.Lock)
-    address: str = ""
+    def __init__(self, directory: Path, address: str) -> None:
+        context = PluginContext("demo", {}, directory, f"sqlite:///{directory / 'catalogue.db'}", address,
+                                lambda: datetime.now(UTC), lambda name: "capability")
+        tables.metadata.create_all(database.engine_for(context.database_url))
+        self.catalogue = LocalCatalogue(context)
+        self.application = CatalogueApplication({"demo": context})
+        self.base = self.catalogue.api_url
+        self.trouble: Callable[[str, str], str] = lambda method, path: ""
+        self.requests: list[str] = []
+        self.victim: subprocess.Popen[bytes] | None = None
+        self.lock = threading.Lock()
 
-    @property
-    def base(self) -> str:
-        return self.address + KEY
+    # -- filling
 
     def put(self, path: Path) -> None:
         """A located input file."""
-        self.files[path.name] = {"file_name": path.name, "file_size": path.stat().st_size}
-        self.locations[path.name] = [f"local:{path.parent}"]
+        with self.catalogue.writing() as scope:
+            files.declare(scope, [{"file_name": path.name, "file_type": "mc", "file_size": path.stat().st_size}])
+            files.change_locations(scope, path.name, add=[f"local:{path.parent}"])
+
+    def define(self, name: str, names: list[str]) -> None:
+        """A definition of exactly these files, whatever they are called."""
+        with self.catalogue.writing() as scope:
+            for each in names:
+                files.change(scope, each, {f"test.{name}": 1})
+            if not names:
+                files.declare(scope, [{"file_name": f"no-{name}", "file_type": "mc", "file_size": 0,
+                                       f"test.{name}": 1}])
+        self.catalogue.define(name, f"test.{name} 1")
+
+    def dataset(self, name: str, count: int) -> None:
+        """A definition of so many files, none of which is ever read."""
+        with self.catalogue.writing() as scope:
+            files.declare(scope, [{"file_name": f"{name}-{n}", "file_type": "mc", "file_size": 1}
+                                  for n in range(count)])
+            for n in range(count):
+                files.change_locations(scope, f"{name}-{n}", add=["local:/nowhere"])
+        self.define(name, [f"{name}-{n}" for n in range(count)])
 
     def start(self, project: str, names: list[str]) -> None:
-        self.inputs[project] = list(names)
-        for name in names:
-            self.status[project, name] = "unknown"
+        self.define(f"files_of_{project}", names)
+        self.catalogue.create_project(project, f"files_of_{project}", "tester")
+
+    # -- looking
+
+    @property
+    def files(self) -> dict[str, dict[str, Any]]:
+        """Metadata and locations of all files."""
+        with self.catalogue.reading() as scope:
+            numbers = list(scope.connection.scalars(select(tables.files.c.file_id)))
+            return {item["file_name"]: item for item in files.show(scope, numbers, locations=True)}
 
     def children(self, name: str) -> list[str]:
         """Located files made from one input."""
-        return [child for child, record in self.files.items()
-                if {"file_name": name} in record.get("parents", []) and self.locations.get(child)]
+        return [child for child, item in self.files.items() if item["locations"]
+                and name in [parent["file_name"] for parent in item.get("parents", [])]]
 
     def states(self, project: str) -> dict[str, str]:
-        return {name: self.status[project, name] for name in self.inputs[project]}
+        """The state of each file of a project, in its order."""
+        members = tables.project_files
+        with self.catalogue.reading() as scope:
+            found = scope.connection.execute(
+                select(tables.files.c.file_name, members.c.state)
+                .join(tables.files, tables.files.c.file_id == members.c.file_id)
+                .join(tables.projects, tables.projects.c.project_id == members.c.project_id)
+                .where(tables.projects.c.name == project).order_by(members.c.position))
+            return {row.file_name: row.state for row in found}
 
-    # -- the API
+    @property
+    def processes(self) -> list[str]:
+        """How each process says it went."""
+        with self.catalogue.reading() as scope:
+            return list(scope.connection.scalars(
+                select(tables.processes.c.status).order_by(tables.processes.c.process_id)))
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, str]:
-        parts = [unquote(part) for part in path.split("/") if part]
-        match (method, *parts):
-            case ("GET", "definitions", "name", name, "files", "count"):
-                return (200, str(self.counts[name])) if name in self.counts else (404, "DefinitionNotFound")
-            case ("GET", "findProject"):
-                known = query["name"] in self.inputs
-                return (200, f"{self.base}/projects/st/{query['name']}") if known else (404, "ProjectNotFound")
-            case ("POST", "projects", _, project, "establishProcess"):
-                return 200, self._process(project, body)
-            case ("POST", "projects", _, project, "process", process, "getNextFile"):
-                return self._next(project, process)
-            case ("POST", "projects", _, project, "process", process, "updateFileStatus"):
-                self.status[project, body["filename"]] = body["status"]
-                return 200, "ok"
-            case ("POST", "projects", _, _, "process", process, "endProcess"):
-                return 200, "ok"
-            case ("PUT", "projects", "name", _, "processes", process, "status"):
-                self.processes[process]["status"] = body["status"]
-                return 200, "ok"
-            case ("POST", "files"):
-                if body["file_name"] in self.files:
-                    return 409, "exists"
-                self.files[body["file_name"]] = body
-                return 200, "ok"
-            case ("GET", "files", "name", name, "metadata"):
-                return (200, json.dumps(self.files[name])) if name in self.files else (404, "FileNotFound")
-            case ("PUT", "files", "name", name, "metadata"):
-                self.files[name].update(body)
-                return 200, "ok"
-            case ("GET", "files", "name", name, "locations"):
-                return 200, json.dumps([{"full_path": place} for place in self.locations.get(name, [])])
-            case ("POST", "files", "name", name, "locations"):
-                places = self.locations.setdefault(name, [])
-                if body["add"] not in places:
-                    places.append(body["add"])
-                return 200, "ok"
-            case ("POST", "definitions", "create"):
-                if body["defname"] in self.definitions:
-                    return 409, "exists"
-                self.definitions[body["defname"]] = body["dims"]
-                return 200, "{}"
-        return 501, f"the stand-in has no {method} {path}"
-
-    def _process(self, project: str, body: dict[str, str]) -> str:
-        for number, process in self.processes.items():
-            if process["project"] == project and process["description"] == body["description"]:
-                return number
-        number = str(len(self.processes) + 1)
-        self.processes[number] = {"project": project, "status": "running", **body}
-        return number
-
-    def _next(self, project: str, process: str) -> tuple[int, str]:
-        if self.not_ready:
-            self.not_ready -= 1
-            return 202, ""
-        mine = [name for name in self.inputs[project] if self.holder.get((project, name)) == process]
-        again = [name for name in mine if self.status[project, name] == "delivered"]
-        if not again and len(mine) < int(self.processes[process].get("filelimit", 10_000)):
-            again = [name for name in self.inputs[project] if self.status[project, name] == "unknown"][:1]
-        if not again:
-            return 204, ""
-        self.status[project, again[0]], self.holder[project, again[0]] = "delivered", process
-        place = self.locations[again[0]][0].partition(":")[2]
-        return 200, f"file://{place}/{again[0]}\n{again[0]}\n"
+    @property
+    def definitions(self) -> set[str]:
+        with self.catalogue.reading() as scope:
+            return set(scope.connection.scalars(select(tables.definitions.c.name)))
 
 
 def _handler(server: SamServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
-            url = urlsplit(self.path)
+            path, _, query = self.path.partition("?")
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            is_json = self.headers.get("Content-Type") == "application/json"
-            body = json.loads(data) if is_json else {key: value[0] for key, value in parse_qs(data.decode()).items()}
-            path = url.path.removeprefix(KEY)
+            shown = path.partition("/api")[2]
             with server.lock:
-                server.requests.append(f"{self.command} {path}")
-                trouble = server.trouble(self.command, path) if path != url.path else "foreign"
-                if trouble in ("refuse", "foreign"):
-                    return self.reply(503 if trouble == "refuse" else 403, "no")
+                server.requests.append(f"{self.command} {shown}")
+                trouble = server.trouble(self.command, shown)
+                if trouble in ("refuse", "wait"):
+                    return self.reply("503 no" if trouble == "refuse" else "202 wait", [("Retry-After", "0")], b"no")
                 if trouble == "kill-before":
                     return self.kill()
-                query = {key: value[0] for key, value in parse_qs(url.query).items()}
-                status, text = server.answer(self.command, path, query, body)
+                answers: list[tuple[str, list[tuple[str, str]]]] = []
+                body = b"".join(server.application({
+                    "REQUEST_METHOD": self.command, "REQUEST_URI": self.path, "SCRIPT_NAME": "/sam",
+                    "PATH_INFO": unquote_to_bytes(path.removeprefix("/sam")).decode("latin-1"), "QUERY_STRING": query,
+                    "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(data)),
+                    "HTTP_ACCEPT": self.headers.get("Accept", ""), "wsgi.input": io.BytesIO(data),
+                }, lambda status, headers: answers.append((status, headers))))
                 if trouble == "kill-after":
                     return self.kill()
             if trouble != "lose":
-                self.reply(status, text)
+                self.reply(*answers[0], body)
             return None
 
         def kill(self) -> None:
             assert server.victim is not None
             server.victim.send_signal(signal.SIGKILL)
 
-        def reply(self, status: int, text: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Retry-After", "0")
+        def reply(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+            number, _, phrase = status.partition(" ")
+            self.send_response(int(number), phrase)
+            for name, value in headers:
+                self.send_header(name, value)
             self.end_headers()
             with contextlib.suppress(BrokenPipeError):
-                self.wfile.write(text.encode())
+                self.wfile.write(body)
 
         do_GET = do_POST = do_PUT = handle_any
 
@@ -180,22 +164,28 @@ def _handler(server: SamServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+
 @contextlib.contextmanager
-def running_server() -> Iterator[SamServer]:
-    server = SamServer()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as http:
-        http.daemon_threads = True
-        server.address = f"http://127.0.0.1:{http.server_port}"
+def running_server(directory: Path) -> Iterator[SamServer]:
+    with Listener(("127.0.0.1", 0), BaseHTTPRequestHandler) as http:
+        server = SamServer(directory, f"http://127.0.0.1:{http.server_port}")
+        http.RequestHandlerClass = _handler(server)
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield server
-        http.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            http.shutdown()
+            thread.join()
+            database.engine_for(f"sqlite:///{directory / 'catalogue.db'}").dispose()
 
 
 @pytest.fixture
-def sam() -> Iterator[SamServer]:
-    with running_server() as server:
+def sam(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SamServer]:
+    with running_server(tmp_path_factory.mktemp("catalogue")) as server:
         yield server
 
 
@@ -294,14 +284,16 @@ class Campaign:
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     """Run the sample by hand: poms-launch for each stage, then poms-wrap for each job that it asked for."""
     root = tmp_path_factory.mktemp("campaign")
-    with running_server() as server:
+    with running_server(root) as server:
         launches, jobs = Launches(root), Jobs(server, root)
         result = Campaign(server, root / "out", {}, {})
         inputs: list[str] = []
         for number, stage in enumerate(("gen", "g4", "detsim", "reco", "anatree"), 101):
-            dataset = f"poms_depends_{number - 1}_1"
-            server.counts[dataset] = len(inputs)
-            server.start(f"project{number}", inputs)
+            dataset, project = f"poms_depends_{number - 1}_1", f"project{number}"
+            if stage not in ("gen", "g4"):
+                server.catalogue.define(dataset, f"ischildof: (snapshot_for_project_name project{number - 1})")
+            if inputs:
+                server.catalogue.create_project(project, dataset, "tester")
             launched = launches.run(
                 "-c", "sbnd_mc/sbnd_launch.cfg", "--stage", stage, *([f"-Osubmit.dataset={dataset}"] if inputs else []),
                 POMS_TASK_ID=str(number), POMS_CAMPAIGN_ID="9", SAM_WEB_BASE_URL=server.base,
@@ -310,7 +302,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
             words = launches.submitted
             passed = {words[n + 1]: launches.environment[words[n + 1]] for n, word in enumerate(words) if word == "-e"}
             arguments = words[next(n for n, word in enumerate(words) if word.startswith("file://")) + 1:]
-            done = [jobs.run(*arguments, project=f"project{number}" if inputs else "", process=process,
+            done = [jobs.run(*arguments, project=project if inputs else "", process=process,
                              cluster=str(number), **passed) for process in range(int(words[words.index("-N") + 1]))]
             result.statuses[stage] = [job.status for job in done]
             result.files[stage] = sorted((result.output / "sbnd_mc" / stage).glob("*.root"))

@@ -78,7 +78,7 @@ DATASET = MINIMAL + "[sam_consumer]\nlimit = 1\n[submit]\nN = 5\ndataset = ds\n"
 
 def test_empty_dataset_is_not_submitted(launches, cfg, sam):
     """The catalogue is asked first; no files, no jobs."""
-    sam.counts["ds"] = 0
+    sam.define("ds", [])
 
     done = launches.run("-c", cfg(DATASET), SAM_WEB_BASE_URL=sam.base)
 
@@ -105,7 +105,7 @@ def test_catalogue_that_is_down_is_not_an_empty_dataset(launches, cfg, sam):
 
 def test_catalogue_that_restarts_is_waited_for(launches, cfg, sam):
     """A launch survives a short absence of the catalogue."""
-    sam.counts["ds"] = 3
+    sam.dataset("ds", 3)
     answers = iter(["refuse", "lose"])
     sam.trouble = lambda method, path: next(answers, "")
 
@@ -115,7 +115,7 @@ def test_catalogue_that_restarts_is_waited_for(launches, cfg, sam):
 @pytest.mark.parametrize(("files", "each", "jobs"), [(12, 5, "3"), (5, 1, "5"), (1, 1, "1"), (10, 5, "2")])
 def test_number_of_jobs_follows_the_files(launches, cfg, sam, files, each, jobs):
     """n_files_per_job asks for as many jobs as the files need; it is no option of jobsub_submit."""
-    sam.counts["ds"] = files
+    sam.dataset("ds", files)
 
     launches.run("-c", cfg(DATASET), f"-Osubmit.n_files_per_job={each}", SAM_WEB_BASE_URL=sam.base)
 
