@@ -114,6 +114,23 @@ def live_submission_ids(core: Core, experiment: str, *, campaign_id: int | None 
         return list(session.scalars(query.order_by(Submission.submission_id)))
 
 
+def find_submission_id(core: Core, experiment: str, text: str) -> int | None:
+    """A submission by its number or by the batch id of its jobs."""
+    with core.db.read() as session:
+        query = select(Submission.submission_id).where(Submission.experiment == experiment)
+        if text.isascii() and text.isdigit() and len(text) < 10:
+            found = session.scalar(query.where(Submission.submission_id == int(text)))
+            if found is not None:
+                return found
+        cluster, at, schedd = text.partition("@")
+        number = cluster.split(".")[0]
+        wanted = f"{number}@{schedd}" if at else None
+        if wanted is None:
+            return None
+        return session.scalar(query.where(Submission.jobsub_job_id == wanted)
+                              .order_by(Submission.submission_id.desc()).limit(1))
+
+
 def require_own_jobs(core: Core, submission_id: int, batch_ids: Collection[str]) -> None:
     """Raise NotFound unless every batch id is a job of this submission, so that nobody reaches others' jobs."""
     with core.db.read() as session:
@@ -122,6 +139,13 @@ def require_own_jobs(core: Core, submission_id: int, batch_ids: Collection[str])
     foreign = sorted(set(batch_ids) - known)
     if foreign:
         raise NotFound(f"Submission {submission_id} has no job {foreign[0][:100]}.")
+
+
+def job_has_ended(core: Core, submission_id: int, batch_id: str) -> bool:
+    """Whether a job is known to have ended; what it wrote does not grow any more then."""
+    with core.db.read() as session:
+        state = session.scalar(select(Job.state).where(Job.submission_id == submission_id, Job.batch_id == batch_id))
+    return state is not None and state not in LIVE_JOB_STATES
 
 
 def running_submissions(core: Core, experiment: str, campaign_ids: Iterable[int]) -> dict[int, int]:

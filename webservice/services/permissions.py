@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, joinedload
 from poms.webservice.errors import Conflict, NotAllowed, NotFound
 from poms.webservice.model import Campaign, CampaignStage, JobType, Launch, LoginSetup, Submission
 from poms.webservice.rules.permissions import PRODUCTION, Action, Actor, refusal
+from poms.webservice.services.core import Core
 
 BIGGEST_ID = 2**31 - 1
 
@@ -90,6 +91,12 @@ def require_all(session: Session, actor: Actor, action: Action, kind: str, keys:
         _refuse(refusal(actor, action, owner_role=role, owner_id=owner))
         items.append(item)
     return items
+
+
+def check(core: Core, actor: Actor, action: Action, kind: str, key: int | str) -> Any:
+    """``require`` for an item that turned up only after the request was read."""
+    with core.db.read() as session:
+        return require(session, actor, action, kind, key)
 
 
 def may(actor: Actor, action: Action, kind: str, item: Any) -> bool:

@@ -1,0 +1,98 @@
+"""What handlers return, and what they are given. HTTP itself begins in ``render`` and ``frame``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from poms.webservice.interfaces import Identity
+from poms.webservice.rules.permissions import Actor
+from poms.webservice.services.core import Core
+from poms.webservice.services.people import Person
+
+Wanted = Literal["html", "json", "text"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """Told on the next page: ``done`` becomes a toast, ``problem`` a notice."""
+
+    kind: Literal["done", "problem"]
+    title: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Values for the route's template, or as JSON. ``messages`` are shown on this page."""
+
+    context: Mapping[str, Any]
+    template: str = ""
+    status: int = 200
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """JSON. ``old_times``: times without a zone, as older clients expect them."""
+
+    value: Any
+    status: int = 200
+    old_times: bool = False
+
+
+@dataclass(frozen=True)
+class Text:
+    """Plain text, or a file to be saved."""
+
+    text: str
+    content_type: str = "text/plain"
+    file_name: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A change was made: browsers go to ``url``, an own address; programs that want JSON get ``data``."""
+
+    url: str
+    title: str
+    text: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    kind: Literal["done", "problem"] = "done"
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The page is at another own address."""
+
+    url: str
+
+
+Answer = Page | Data | Text | Done | Elsewhere
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, after everything about it was checked.
+
+    ``items`` are those that the route's permission named, by argument. ``request_key`` is the same for
+    the same form sent twice. ``wants`` is what the caller understands.
+    """
+
+    core: Core
+    identity: Identity
+    person: Person
+    actor: Actor
+    arguments: Mapping[str, Any]
+    items: Mapping[str, list[Any]]
+    url: Callable[..., str]
+    wants: Wanted
+    request_key: str
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def item(self, argument: str) -> Any:
+        """The one item that an argument names."""
+        return self.items[argument][0]

@@ -1,0 +1,208 @@
+"""Campaigns: list, page, text, versions, samples, upload, and what may be done to one or several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from poms.webservice.errors import Invalid
+from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Message, Page, Text
+from poms.webservice.handlers.params import Upload, choice, count, flag, number, numbers, text, upload
+from poms.webservice.handlers.routing import Need, Routes
+from poms.webservice.rules.permissions import refusal
+from poms.webservice.services import campaigns, holds, samples
+from poms.webservice.services.campaigns import SaveResult
+from poms.webservice.services.pages import campaigns as campaign_pages
+from poms.webservice.services.pages import submissions as submission_pages
+from poms.webservice.services.pages import texts
+
+routes = Routes()
+VIEW = Need("view", "experiment")
+VIEW_ONE = Need("view", "campaign", "campaign_id")
+CREATE = Need("create", "experiment")
+ONE = {"campaign_id": number(required=True)}
+MODIFY_ONE = Need("modify", "campaign", "campaign_id")
+DO_ONE = Need("do", "campaign", "campaign_id")
+ACTS = {"activate": MODIFY_ONE, "deactivate": MODIFY_ONE, "delete": MODIFY_ONE, "clone": CREATE, "restore": MODIFY_ONE,
+        "hold_launches": DO_ONE, "release_launches": DO_ONE}
+
+
+@routes.page("campaigns", "campaigns.html", permission=VIEW, live_seconds=15, arguments={
+    "view": choice(*(name for name, _ in campaign_pages.VIEWS)), "text": text(limit=200), "sort": text("-changed"),
+    "offset": count()})
+def campaign_list(call: Call) -> Answer:
+    """The campaigns of the experiment."""
+    return Page(campaign_pages.campaign_list(call.core, call.actor, call.url, view=call["view"], text=call["text"],
+                                             sort=call["sort"], offset=call["offset"]))
+
+
+@routes.page("campaign", "campaign.html", permission=VIEW_ONE, words=("campaign_overview", "campaign_deps"),
+             path=("campaign_id",), arguments=ONE, live_seconds=10)
+def campaign(call: Call) -> Answer:
+    """How far a campaign is and where it is stuck."""
+    return Page(campaign_pages.campaign_page(call.core, call.actor, call.url, call["campaign_id"]))
+
+
+@routes.page("campaign_submissions", "submissions.html", permission=VIEW_ONE, path=("campaign_id",), live_seconds=15,
+             arguments={**ONE, "state": text(limit=40), "text": text(limit=300), "before": number(), "after": number()})
+def campaign_submissions(call: Call) -> Answer:
+    """All submissions of a campaign."""
+    return Page(submission_pages.submission_list(
+        call.core, call.actor, call.url, campaign_id=call["campaign_id"], state=call["state"], text=call["text"],
+        before=call["before"], after=call["after"]))
+
+
+@routes.page("campaign_text", "campaign_text.html", permission=VIEW_ONE, path=("campaign_id",),
+             arguments={**ONE, "version": number()})
+def campaign_text(call: Call) -> Answer:
+    """The text of a campaign, in force or of a version."""
+    return Page(texts.text_page(call.core, call.actor, call.url, call["campaign_id"], version=call["version"]))
+
+
+@routes.answer("campaign_edit", permission=VIEW_ONE, words=("gui_wf_edit",), path=("campaign_id",),
+               arguments={**ONE, "stage": text()})
+def campaign_edit(call: Call) -> Answer:
+    """Where a campaign is changed: its text."""
+    return Elsewhere(call.url("campaign_text", campaign_id=call["campaign_id"]))
+
+
+@routes.answer("campaign_new", permission=CREATE)
+def campaign_new(call: Call) -> Answer:
+    """Where a new campaign begins: a sample to change, or a text to upload."""
+    return Elsewhere(call.url("samples"))
+
+
+@routes.page("campaign_versions", "campaign_versions.html", permission=VIEW_ONE, path=("campaign_id",),
+             arguments={**ONE, "old": number(), "new": number(), "before": number()})
+def campaign_versions(call: Call) -> Answer:
+    """The saved texts of a campaign; two of them compared if asked."""
+    context = campaign_pages.version_list(call.core, call.actor, call.url, call["campaign_id"], before=call["before"])
+    old, new = call["old"], call["new"]
+    if old and new:
+        diff = campaigns.compare_versions(call.core, call.actor, call["campaign_id"], old, new)
+        context = {**context, "compared": {"old": old, "new": new, "diff": diff}}
+    return Page(context)
+
+
+@routes.answer("download", permission=VIEW_ONE, path=("campaign_id",), arguments={**ONE, "version": number()})
+def download(call: Call) -> Answer:
+    """The text of a campaign as a file, byte for byte."""
+    data = campaigns.version_text(call.core, call.actor, call["campaign_id"], call["version"])
+    return Text(data, file_name=f"{call.item('campaign_id').name}.ini")
+
+
+@routes.change("upload", template="upload_result.html",
+               permission=(CREATE, Need("modify", "campaign", "campaign_id", optional=True)),
+               arguments={"campaign_id": number(), "base_version": number(), "dry_run": flag(),
+                          "campaign_file": upload(), "campaign_text": upload(), "message": text(limit=300)})
+def upload_text(call: Call) -> Answer:
+    """Save a campaign's text, or only say what saving it would change."""
+    sent = call["campaign_file"] or call["campaign_text"]
+    if sent is None:
+        raise Invalid("Choose a file or type the text.", field="campaign_file")
+    result = campaigns.save_text(
+        call.core, call.actor, sent.data, source="upload" if sent.name else "page", dry_run=call["dry_run"],
+        base_version=call["base_version"], message=call["message"])
+    saved = not result.problems and not result.dry_run
+    if saved and call.wants != "json":
+        title = f"Saved {result.name} as version {result.version}" if result.changed else "Nothing to save"
+        return Done(call.url("campaign", campaign_id=result.campaign_id), title, "\n".join(result.warnings))
+    return _result_page(call, sent, result)
+
+
+def _result_page(call: Call, sent: Upload, result: SaveResult) -> Answer:
+    status = 400 if result.problems else 200
+    messages = tuple(Message("problem", "Look at this before saving", warning) for warning in result.warnings)
+    typed = sent.data.decode("utf-8", "replace")
+    if call["campaign_id"] and call.wants != "json":
+        return Page(texts.text_page(call.core, call.actor, call.url, call["campaign_id"], result=result, typed=typed),
+                    template="campaign_text.html", status=status, messages=messages)
+    found = None
+    if result.campaign_id is not None:
+        found = {"id": result.campaign_id, "name": result.name, "version": result.version,
+                 "url": call.url("campaign", campaign_id=result.campaign_id)}
+    context: dict[str, Any] = {"file_name": sent.name or "typed text", "result": texts.result_of(result),
+                               "campaign": found}
+    if call.wants == "json":
+        return Data({**context, "stages": result.stages, "status": "problem" if result.problems else "ok"}, status)
+    return Page({**context, "text": typed}, status=status, messages=messages)
+
+
+@routes.change("campaign_act", permission=VIEW_ONE, by_act=ACTS, arguments={
+    **ONE, "act": choice(*ACTS, required=True), "new_name": text(limit=200), "version": number(),
+    "reason": text(limit=500)})
+def campaign_act(call: Call) -> Answer:
+    """Do something to one campaign."""
+    number_, core, actor = call["campaign_id"], call.core, call.actor
+    here, name = call.url("campaign", campaign_id=number_), call.item("campaign_id").name
+    match call["act"]:
+        case "activate" | "deactivate":
+            on = call["act"] == "activate"
+            campaigns.set_active(core, actor, [number_], on)
+            return Done(here, f"{name} is {'active' if on else 'inactive'}")
+        case "delete":
+            return Done(call.url("campaigns"), f"Deleted {campaigns.delete_campaign(core, actor, number_)}")
+        case "clone":
+            if not call["new_name"]:
+                raise Invalid("is required", field="new_name")
+            made = _require_saved(campaigns.clone(core, actor, number_, call["new_name"]))
+            return Done(call.url("campaign", campaign_id=made.campaign_id), f"Made {made.name}",
+                        data={"campaign_id": made.campaign_id})
+        case "restore":
+            if call["version"] is None:
+                raise Invalid("is required", field="version")
+            made = _require_saved(campaigns.restore(core, actor, number_, call["version"]))
+            return Done(call.url("campaign_versions", campaign_id=number_),
+                        f"Version {call['version']} is in force again, as version {made.version}")
+        case act:
+            holds.hold_campaign(core, actor, number_, hold=act == "hold_launches", reason=call["reason"])
+            return Done(here, f"Launches of {name} are {'kept for later' if act == 'hold_launches' else 'allowed'}")
+
+
+def _require_saved(result: SaveResult) -> SaveResult:
+    if result.problems:
+        raise Invalid(result.problems)
+    return result
+
+
+@routes.change("campaigns_act", permission=Need("modify", "campaign", "campaign_id"), arguments={
+    "campaign_id": numbers(required=True), "act": choice("activate", "deactivate", "tag", required=True),
+    "tag": text(limit=80)})
+def campaigns_act(call: Call) -> Answer:
+    """Do something to several campaigns; all or none."""
+    chosen = call["campaign_id"]
+    if call["act"] == "tag":
+        if not call["tag"]:
+            raise Invalid("is required", field="tag")
+        changed = campaigns.add_tag(call.core, call.actor, chosen, call["tag"])
+        title = f"{changed} of {len(chosen)} campaigns carry the tag {call['tag']} now"
+    else:
+        changed = campaigns.set_active(call.core, call.actor, chosen, call["act"] == "activate")
+        title = f"{changed} of {len(chosen)} campaigns made {'active' if call['act'] == 'activate' else 'inactive'}"
+    return Done(call.url("campaigns"), title, data={"changed": changed})
+
+
+# --------------------------------------------------------------------------------------- samples
+
+
+@routes.page("samples", "samples.html", permission=VIEW, words=("sample_workflows",))
+def sample_list(call: Call) -> Answer:
+    """Campaigns that work, to begin with."""
+    shown = [{"name": each.name, "title": each.title, "description": each.description,
+              "stage_count": len(each.stages), "facts": [], "text_url": call.url("sample_text", sample=each.name),
+              "graph": {"stages": list(each.stages), "edges": []}} for each in samples.list_samples()]
+    return Page({"samples": shown, "may": {"create": refusal(call.actor, "create") is None}})
+
+
+@routes.answer("sample_text", permission=VIEW, path=("sample",), arguments={"sample": text(required=True, limit=100)})
+def sample_text(call: Call) -> Answer:
+    """The text of a sample."""
+    return Text(samples.text_of(call.core, call["sample"]))
+
+
+@routes.change("sample_clone", permission=CREATE, arguments={
+    "sample": text(required=True, limit=100), "new_name": text(required=True, limit=200)})
+def sample_clone(call: Call) -> Answer:
+    """Make a campaign from a sample."""
+    made = samples.clone(call.core, call.actor, call["sample"], call["new_name"])
+    return Done(call.url("campaign", campaign_id=made.campaign_id), f"Made {made.name}",
+                "\n".join(made.warnings), {"campaign_id": made.campaign_id})

@@ -1,0 +1,311 @@
+"""Addresses and answers that existing clients, wrappers and bookmarks know, on the same services as the pages.
+
+Texts such as ``Ok.`` and ``Task=12`` and the keys of JSON answers are a contract. What failed with
+status 200 before now has the status that it means.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from poms.webservice.errors import Invalid, NotFound
+from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Text
+from poms.webservice.handlers.launches import launch, launched
+from poms.webservice.handlers.params import (
+    flag,
+    lines,
+    loose_flag,
+    moment,
+    number,
+    number_or_name,
+    numbers,
+    real,
+    text,
+    upload,
+)
+from poms.webservice.handlers.routing import Known, Need, Routes
+from poms.webservice.services import campaigns, holds, lookups, people, permissions, registering, submissions
+from poms.webservice.services.launches import AGENT
+from poms.webservice.services.registering import Registration
+from poms.webservice.services.submissions import Report
+
+routes = Routes()
+VIEW = Need("view", "experiment")
+WINDOW = {"tmin": moment(), "tmax": moment(), "tdays": real()}
+NAME = text(required=True, limit=200)
+LONGEST_COMMAND = 20_000
+
+
+# --------------------------------------------------------------------------------- names and ids
+
+
+@routes.answer("experiment_list", permission=Known("which experiments there are is no secret to people of any"))
+def experiment_list(call: Call) -> Answer:
+    """Names of the active experiments."""
+    return Data(people.list_experiments(call.core))
+
+
+@routes.answer("campaign_list_json", permission=VIEW)
+def campaign_list_json(call: Call) -> Answer:
+    """The stages of the experiment, under the name that they were given before there were campaigns."""
+    return Data([{name: row[name] for name in ("campaign_stage_id", "name", "experiment")}
+                 for row in lookups.list_stages(call.core, call.actor.experiment)])
+
+
+@routes.answer("get_campaign_id", permission=VIEW, arguments={"campaign_name": NAME})
+def get_campaign_id(call: Call) -> Answer:
+    return Data(lookups.find_campaign_id(call.core, call.actor.experiment, call["campaign_name"]))
+
+
+@routes.answer("get_campaign_name", permission=Need("view", "campaign", "campaign_id"),
+               arguments={"campaign_id": number(required=True)})
+def get_campaign_name(call: Call) -> Answer:
+    return Text(call.item("campaign_id").name)
+
+
+@routes.answer("get_campaign_stage_id", permission=VIEW,
+               arguments={"campaign_name": NAME, "campaign_stage_name": NAME})
+def get_campaign_stage_id(call: Call) -> Answer:
+    return Data(lookups.find_stage_id(call.core, call.actor.experiment, call["campaign_name"],
+                                      call["campaign_stage_name"]))
+
+
+@routes.answer("get_campaign_stage_name", permission=Need("view", "stage", "campaign_stage_id"),
+               arguments={"campaign_stage_id": number(required=True)})
+def get_campaign_stage_name(call: Call) -> Answer:
+    stage = call.item("campaign_stage_id")
+    return Data([stage.campaign.name if stage.campaign else None, stage.name])
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+@routes.answer("show_campaigns", permission=VIEW, arguments={"view_inactive": text(), "view_active": text(),
+                                                            "update_view": text()})
+def show_campaigns(call: Call) -> Answer:
+    """The campaigns with their stages for programs; the page for people."""
+    if call.wants != "json":
+        return Elsewhere(call.url("campaigns"))
+    active: bool | None = True
+    if call["view_inactive"]:
+        active = None if call["view_active"] or not call["update_view"] else False
+    rows = lookups.list_campaigns(call.core, call.actor.experiment, active=active)
+    return Data({"tl": rows, "last_activity": "", "msg": "OK", "experiment": call.actor.experiment,
+                 "role": call.actor.role,
+                 "data": {"view_active": "view_active" if active is not False else None,
+                          "view_inactive": "view_inactive" if active is not True else None,
+                          "authorized": [_may_modify(call, row) for row in rows]}}, old_times=True)
+
+
+def _may_modify(call: Call, row: dict[str, Any]) -> bool:
+    from poms.webservice.rules.permissions import refusal
+
+    return refusal(call.actor, "modify", owner_role=row["creator_role"], owner_id=row["creator"]) is None
+
+
+@routes.answer("show_campaign_stages", permission=VIEW, arguments={
+    "campaign_name": text(limit=200), "campaign_id": number(), **WINDOW})
+def show_campaign_stages(call: Call) -> Answer:
+    """The stages of a campaign for programs; its page for people."""
+    campaign_id = call["campaign_id"]
+    if call["campaign_name"]:
+        campaign_id = lookups.find_campaign_id(call.core, call.actor.experiment, call["campaign_name"])
+        if campaign_id is None:
+            raise NotFound(f"There is no campaign {call['campaign_name']} in {call.actor.experiment}.")
+    if call.wants != "json":
+        return Elsewhere(call.url("campaign", campaign_id=campaign_id) if campaign_id else call.url("campaigns"))
+    return Data({"campaign_stages": lookups.list_stages(call.core, call.actor.experiment, campaign_id=campaign_id),
+                 "campaign_name": call["campaign_name"]}, old_times=True)
+
+
+@routes.answer("campaign_stage_submissions", permission=(
+    VIEW, Need("view", "stage", "campaign_stage_id", optional=True),
+    Need("view", "campaign", "campaign_id", optional=True)), arguments={
+        "campaign_name": text(limit=200), "stage_name": text(limit=200), "campaign_stage_id": number(),
+        "campaign_id": number(), **WINDOW})
+def campaign_stage_submissions(call: Call) -> Answer:
+    """The submissions of a stage or campaign for programs; the page for people."""
+    if call.wants != "json":
+        if call["campaign_stage_id"]:
+            return Elsewhere(call.url("stage_submissions", campaign_stage_id=call["campaign_stage_id"]))
+        campaign_id = call["campaign_id"] or lookups.find_campaign_id(
+            call.core, call.actor.experiment, call["campaign_name"])
+        return Elsewhere(call.url("campaign_submissions", campaign_id=campaign_id) if campaign_id
+                         else call.url("campaigns"))
+    since, until = _window(call)
+    stage = "" if call["stage_name"] == "*" else call["stage_name"]
+    rows = lookups.list_submissions(
+        call.core, call.actor.experiment, campaign=call["campaign_name"], stage=stage, since=since, until=until,
+        campaign_id=call["campaign_id"], stage_id=call["campaign_stage_id"])
+    parents = {row["submission_id"]: row.pop("parent") for row in rows}
+    return Data({"campaign_name": call["campaign_name"], "stage_name": call["stage_name"], "data": {
+        "submissions": rows, "depends": parents, "depth": {number_: _depth(number_, parents) for number_ in parents},
+        "tmin": since, "tmax": until}}, old_times=True)
+
+
+def _window(call: Call) -> tuple[Any, Any]:
+    """The time window of the request; without one, all there is."""
+    since, until, days = call["tmin"], call["tmax"], call["tdays"]
+    if days is not None and since is None:
+        since = (until or call.core.clock()) - timedelta(days=days)
+    elif days is not None and until is None:
+        until = since + timedelta(days=days)
+    return since, until
+
+
+def _depth(submission: int, parents: dict[int, int | None]) -> int:
+    depth, parent = 0, parents[submission]
+    while parent in parents and depth < len(parents):
+        depth, parent = depth + 1, parents[parent]
+    return depth
+
+
+@routes.answer("submission_details", permission=Need("view", "submission", "submission_id"),
+               arguments={"submission_id": number(required=True)})
+def submission_details(call: Call) -> Answer:
+    """All about a submission for programs; its page for people."""
+    if call.wants != "json":
+        return Elsewhere(call.url("submission", submission_id=call["submission_id"]))
+    document = lookups.submission_document(call.core, call.actor.experiment, call["submission_id"])
+    kinds = call.core.backends.data(call.actor.experiment).recovery_kinds()
+    return Data({**document, "recoverymap": dict(kinds)}, old_times=True)
+
+
+@routes.answer("running_submissions", permission=VIEW, arguments={"campaign_id_list": text(limit=LONGEST_COMMAND)})
+def running_submissions(call: Call) -> Answer:
+    """How many submissions of each campaign run; without a list, every one that does."""
+    listed = [piece.strip() for piece in call["campaign_id_list"].split(",") if piece.strip()]
+    if not listed:
+        return Data(lookups.list_running(call.core, call.actor.experiment))
+    # Pages end their lists with -1.
+    wanted = [int(piece) for piece in listed if piece.isascii() and piece.isdigit() and len(piece) < 10]
+    return Data(lookups.running_submissions(call.core, call.actor.experiment, wanted))
+
+
+@routes.answer("campaign_stage_datasets", permission=Need("administer", "service"))
+def campaign_stage_datasets(call: Call) -> Answer:
+    """Projects in use in all experiments, by stage."""
+    return Data(lookups.stage_datasets(call.core))
+
+
+# ------------------------------------------------------------------------------------- campaigns
+
+
+@routes.answer("campaign_deps_ini", permission=(
+    VIEW, Need("view", "campaign", "name", optional=True), Need("view", "campaign", "campaign_id", optional=True),
+    Need("view", "stage", "stage_id", optional=True)), arguments={
+        "name": text(limit=200), "campaign_id": number(), "stage_id": number(), "full": flag()})
+def campaign_deps_ini(call: Call) -> Answer:
+    """The text of a campaign; node positions only if ``full``."""
+    for argument in ("name", "campaign_id", "stage_id"):
+        if argument in call.items:
+            item = call.item(argument)
+            name = item.campaign.name if argument == "stage_id" and item.campaign else item.name
+            return Text(campaigns.text_of(call.core, call.actor, name, with_positions=call["full"]), "text/ini")
+    raise Invalid("Say which campaign is meant.", field="name")
+
+
+@routes.change("ini_to_campaign", permission=Need("create", "experiment"), arguments={
+    "upload": upload(), "dry_run": flag()})
+def ini_to_campaign(call: Call) -> Answer:
+    """Save a campaign's text; what is wrong with it is told in the answer, as clients expect, with status 200."""
+    sent = call["upload"]
+    if sent is None:
+        return Data("Pick the file first!")
+    result = campaigns.save_text(call.core, call.actor, sent.data, source="client", dry_run=call["dry_run"])
+    if result.problems:
+        return Data({"status": "400 Bad Request", "message": [f"Error: {problem}" for problem in result.problems],
+                     "problems": result.problems, "upload": "<uploaded_file_data>"})
+    return Data({"status": "201 Created" if not result.dry_run else "200 OK",
+                 "message": [f"Warning: {warning}" for warning in result.warnings] or "OK",
+                 "campaign_id": result.campaign_id, "campaign_stage_ids": [list(stage) for stage in result.stages],
+                 "version": result.version, "changed": result.changed, "upload": "<uploaded_file_data>"})
+
+
+@routes.change("mark_campaign_active", permission=Need("modify", "campaign", "campaign_id"), arguments={
+    "campaign_id": numbers(required=True), "is_active": text(required=True, limit=20)},
+    renames={"camp_l": "campaign_id"})
+def mark_campaign_active(call: Call) -> Answer:
+    """Make campaigns active or inactive."""
+    active = call["is_active"].lower() in ("true", "active", "1")
+    changed = campaigns.set_active(call.core, call.actor, call["campaign_id"], active)
+    return Done(call.url("campaigns"), f"{changed} campaigns changed", data={"changed": changed})
+
+
+@routes.change("link_tags", permission=Need("modify", "campaign", "campaign_id"), arguments={
+    "campaign_id": numbers(required=True), "tag_name": text(required=True, limit=80)})
+def link_tags(call: Call) -> Answer:
+    """Put a tag on campaigns."""
+    campaigns.add_tag(call.core, call.actor, call["campaign_id"], call["tag_name"])
+    return Data({"campaign_id": ",".join(map(str, call["campaign_id"])), "tag_name": call["tag_name"], "msg": "OK"})
+
+
+@routes.change("mark_campaign_hold", permission=Need("do", "stage", "ids2HR"), arguments={
+    "ids2HR": numbers(required=True), "is_hold": text(required=True, limit=20), "reason": text(limit=500)})
+def mark_campaign_hold(call: Call) -> Answer:
+    """Keep back, or let go, the launches of stages."""
+    if call["is_hold"] not in ("Hold", "Queue", "Release"):
+        raise Invalid("The action is not supported. You can only Hold/Queue or Release.", field="is_hold")
+    changed = holds.hold_stages(call.core, call.actor, call["ids2HR"], hold=call["is_hold"] != "Release",
+                                reason=call["reason"])
+    return Done(call.url("campaigns"), f"{changed} stages changed", data={"changed": changed})
+
+
+# ------------------------------------------------------------------------- launches and reports
+
+
+@routes.change("launch_jobs", program_get=True, permission=Need("do", "stage", "campaign_stage_id"), arguments={
+    "campaign_stage_id": number_or_name(required=True), "dataset_override": text(limit=2000),
+    "param_overrides": lines(), "test_launch": loose_flag(), "parent": text(limit=200)})
+def launch_jobs(call: Call) -> Answer:
+    """Launch a stage; the number of the submission is what stands after the last underscore of the Location."""
+    stage = call.item("campaign_stage_id")
+    outcome = launch(call, stage.campaign_stage_id, dataset=call["dataset_override"], test=call["test_launch"],
+                     note=call["parent"], overrides=_pairs(call["param_overrides"]))
+    return launched(call, outcome, stage.name)
+
+
+def _pairs(sent: str) -> tuple[tuple[str, str], ...]:
+    """Parameter overrides: JSON, a list of pairs."""
+    if not sent.strip() or sent.strip() == "None":
+        return ()
+    try:
+        pairs = json.loads(sent)
+        return tuple((str(key), str(value)) for key, value in pairs)
+    except (ValueError, TypeError, RecursionError):
+        raise Invalid('must be a JSON list of pairs, such as [["-Oglobal.n=", "5"]]',
+                      field="param_overrides") from None
+
+
+@routes.change("update_submission", program_get=True, permission=Need("do", "submission", "submission_id"), arguments={
+    "submission_id": number(required=True), "jobsub_job_id": text(limit=200), "status": text(limit=50),
+    "project": text(limit=300), "pct_complete": real()})
+def update_submission(call: Call) -> Answer:
+    """A report about a submission. The agent, known by its name, never moves one out of a final status."""
+    submissions.report(call.core, call.actor.username, Report(
+        call["submission_id"], status=call["status"], jobsub_job_id=call["jobsub_job_id"], project=call["project"],
+        pct_complete=call["pct_complete"]), by_person=call.actor.username != AGENT)
+    return Text("Ok.")
+
+
+@routes.change("get_submission_id_for", program_get=True, words=("get_task_id_for",), permission=(
+    Need("do", "experiment"), Need("do", "submission", "submission_id", optional=True)), arguments={
+        "campaign_stage_id": number_or_name(), "command_executed": lines(limit=LONGEST_COMMAND),
+        "parent_submission_id": number(), "submission_id": number(), "launch_time": text(limit=60)},
+    renames={"campaign": "campaign_stage_id", "task_id": "submission_id", "parent_task_id": "parent_submission_id"})
+def get_submission_id_for(call: Call) -> Answer:
+    """The number under which a command that somebody runs is followed; nothing else is in the answer."""
+    command = call["command_executed"]
+    if call["submission_id"] is not None:
+        found = registering.describe(call.core, call.actor, call["submission_id"], command=command)
+        return Text(f"Task={found}")
+    stage = call["campaign_stage_id"]
+    if stage is None:
+        raise Invalid("is required", field="campaign_stage_id")
+    number_ = stage if isinstance(stage, int) else registering.find_stage(call.core, call.actor.experiment, stage)
+    permissions.check(call.core, call.actor, "do", "stage", number_)
+    found = registering.register(call.core, call.actor, Registration(
+        number_, command, call["parent_submission_id"], call["launch_time"]))
+    return Text(f"Task={found}")

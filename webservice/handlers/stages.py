@@ -1,0 +1,49 @@
+"""One stage: its page, its submissions, and what may be done to it."""
+
+from __future__ import annotations
+
+from poms.webservice.handlers.answers import Answer, Call, Done, Page
+from poms.webservice.handlers.params import choice, number, text
+from poms.webservice.handlers.routing import Need, Routes
+from poms.webservice.services import holds, splits
+from poms.webservice.services.pages import stages as stage_pages
+from poms.webservice.services.pages import submissions as submission_pages
+
+routes = Routes()
+ONE = {"campaign_stage_id": number(required=True)}
+VIEW_ONE = Need("view", "stage", "campaign_stage_id")
+DO_ONE = Need("do", "stage", "campaign_stage_id")
+ACTS = {"hold_launches": DO_ONE, "release_launches": DO_ONE,
+        "reset_split": Need("modify", "stage", "campaign_stage_id")}
+
+
+@routes.page("stage", "stage.html", permission=VIEW_ONE, words=("campaign_stage_info",), path=("campaign_stage_id",),
+             arguments=ONE, live_seconds=10)
+def stage(call: Call) -> Answer:
+    """How a stage goes, with which settings."""
+    return Page(stage_pages.stage_page(call.core, call.actor, call.url, call["campaign_stage_id"]))
+
+
+@routes.page("stage_submissions", "submissions.html", permission=VIEW_ONE, path=("campaign_stage_id",),
+             live_seconds=15, arguments={**ONE, "state": text(limit=40), "text": text(limit=300), "before": number(),
+                                         "after": number()})
+def stage_submissions(call: Call) -> Answer:
+    """All submissions of a stage."""
+    return Page(submission_pages.submission_list(
+        call.core, call.actor, call.url, stage_id=call["campaign_stage_id"], state=call["state"], text=call["text"],
+        before=call["before"], after=call["after"]))
+
+
+@routes.change("stage_act", permission=VIEW_ONE, by_act=ACTS, arguments={
+    **ONE, "act": choice(*ACTS, required=True), "reason": text(limit=500)})
+def stage_act(call: Call) -> Answer:
+    """Keep or let go the launches of a stage, or begin its split again."""
+    number_, name, act = call["campaign_stage_id"], call.item("campaign_stage_id").name, call["act"]
+    if act == "reset_split":
+        splits.reset(call.core, call.actor, number_)
+        title = f"{name} begins its split again"
+    else:
+        hold = act == "hold_launches"
+        holds.hold_stages(call.core, call.actor, [number_], hold=hold, reason=call["reason"])
+        title = f"Launches of {name} are {'kept for later' if hold else 'allowed'}"
+    return Done(call.url("stage", campaign_stage_id=number_), title)
