@@ -36,6 +36,8 @@ ANALYSIS_VO_ROLE = "Analysis"
 
 # These give the same input for ever, so that a stage that follows itself would never stop.
 _ENDLESS = frozenset(("draining",))
+# Launches on the service's own host may leave the account to the service.
+_THIS_HOST = frozenset(("localhost", "127.0.0.1"))
 # Ends only when its input is empty, which is up to the dataset.
 _DOUBTFUL = frozenset(("limitn",))
 _MOST_PARTS_SHOWN = 8
@@ -365,6 +367,8 @@ class _Checker:
             title = f"login_setup {setup.name}"
             for key in ("host", "account"):
                 value = getattr(setup, key)
+                if not value and key == "account" and setup.host in _THIS_HOST:
+                    continue
                 if not value:
                     self._error(title, key, "missing-key", f"The login setup has no {key}; add {key}=...")
                 elif value.startswith("-") or any(mark.isspace() for mark in value):
