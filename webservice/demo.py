@@ -38,7 +38,7 @@ from poms.webservice.cli import startup
 from poms.webservice.errors import PomsError
 from poms.webservice.model import Campaign, CampaignStage, Launch, Submission
 from poms.webservice.rules import shell
-from poms.webservice.rules.campaign_text.document import parse
+from poms.webservice.rules.campaign_text import parse
 from poms.webservice.rules.statuses import FINAL, Status
 from poms.webservice.services import people, wrapup
 from poms.webservice.services.core import Core
