@@ -42,6 +42,8 @@ class LocalBatch:
 
     def __init__(self, context: PluginContext) -> None:
         self._experiment = context.experiment
+        # Each experiment sees its own jobs only, so each is asked for itself.
+        self.pool = f"local:{context.experiment}"
         self._clock = context.clock
         self.spool = Spool(context.data_dir.absolute() / "batch")
         self.spool.prepare()
