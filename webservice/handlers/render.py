@@ -22,7 +22,7 @@ from poms.webservice.handlers import filters
 SMALLEST_TO_COMPRESS = 1024
 _COMPRESSED = ("text/", "application/json", "image/svg+xml")
 # Different at every look, or for one reader only, without anything new being shown.
-VOLATILE = frozenset({"now", "csrf_token", "request_key", "launch_key", "url", "static", "checked_at"})
+VOLATILE = frozenset({"now", "csrf_token", "request_key", "launch_key", "url", "static"})
 
 
 def make_environment(templates: Path) -> Environment:

@@ -93,7 +93,9 @@ def _usual_experiment(person: Person) -> str:
 
 
 def _usual_role(person: Person, allowed: tuple[str, ...]) -> str:
-    return person.session_role if person.session_role in allowed else allowed[-1]
+    """The role used last; for somebody who never chose, the highest."""
+    chosen = person.session_experiment and person.session_role in allowed
+    return person.session_role if chosen else allowed[-1]
 
 
 def _require_member(session: Session, person: Person, experiment: str) -> None:
