@@ -255,7 +255,6 @@ def audit(core: Core, campaign_id: int, sample: Path) -> dict[str, Any]:
     with core.db.read() as session:
         originals = session.scalars(select(Submission).where(
             Submission.campaign_id == campaign_id, Submission.recovery_tasks_parent.is_(None))).all()
-    last_stage: dict[int, list[str]] = {}
     for original in originals:
         candidate = wrapup.describe(core, original.submission_id, EXPERIMENT)
         view = candidate.view(original, candidate.job_type_patterns)
@@ -267,13 +266,12 @@ def audit(core: Core, campaign_id: int, sample: Path) -> dict[str, Any]:
             lost += sum(1 for name in inputs if not children[name])
             duplicates += sum(count - 1 for name, count in children.items() if count > 1)
             duplicates += sum(1 for item in outputs if len(item.parents) != 1)
-        last_stage[original.campaign_stage_id] = [item.file_name for item in outputs]
     duplicates += sum(count - 1 for count in names.values() if count > 1)
-    return {"duplicates": duplicates, "lost": lost, "checks": _sample_checks(core, sample)}
+    return {"duplicates": duplicates, "lost": lost, "checks": _sample_checks(core, sample, set(names))}
 
 
-def _sample_checks(core: Core, sample: Path) -> dict[str, str]:
-    """The sample's own check of its physics, as ``sample.json`` names it: "passed", or what is wrong."""
+def _sample_checks(core: Core, sample: Path, names: set[str]) -> dict[str, str]:
+    """The sample's own check of its physics, on the files of this run: "passed", or what is wrong."""
     described = json.loads((sample / "sample.json").read_text()).get("check")
     if not described:
         return {}
@@ -282,7 +280,8 @@ def _sample_checks(core: Core, sample: Path) -> dict[str, str]:
     # Dataclasses of the loaded file look themselves up here.
     sys.modules["sample_check"] = module
     spec.loader.exec_module(module)
-    report = getattr(module, described["function"])(output_dir(core))
+    files = [path for path in output_dir(core).rglob("*") if path.name in names]
+    report = getattr(module, described["function"])(files)
     return {"physics": "passed" if report.passed else "; ".join(report.failures)}
 
 

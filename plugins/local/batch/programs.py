@@ -18,13 +18,16 @@ from poms.webservice.rules import shell
 SPOOL_VARIABLE = "POMS_LOCAL_BATCH"
 EXPERIMENT_VARIABLE = "POMS_LOCAL_EXPERIMENT"
 NAMES = ("jobsub_submit", "jobsub_q", "jobsub_hold", "jobsub_release", "jobsub_rm", "jobsub_fetchlog")
+# Found beside them, so that launch scripts can say poms-launch as they would say fife_launch elsewhere.
+LAUNCHERS = {"poms-launch": "poms.plugins.local.launcher.launch"}
 
 
 def install(spool: Spool) -> Path:
     """Have the programs in the spool's own directory; returns it. Those that are right already stay untouched."""
-    for name in NAMES:
+    texts = {name: shell.python_program(sys.executable, "poms.plugins.local.batch.programs", name) for name in NAMES}
+    texts |= {name: shell.python_program(sys.executable, module) for name, module in LAUNCHERS.items()}
+    for name, text in texts.items():
         path = spool.programs / name
-        text = shell.python_program(sys.executable, "poms.plugins.local.batch.programs", name)
         if not path.exists() or path.read_text() != text:
             # Written under another name first: another launch may be running it.
             temporary = path.with_name(f".{name}.{os.getpid()}.{id(text)}")
