@@ -33,8 +33,8 @@ from poms.webservice.model import (
 )
 from poms.webservice.rules import permissions
 from poms.webservice.rules.campaign_text import model as spec
+from poms.webservice.rules.campaign_text import parse
 from poms.webservice.rules.campaign_text.checking import check_name, examine
-from poms.webservice.rules.campaign_text.document import parse
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events, launching
 from poms.webservice.services.core import Core
