@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import upsert
@@ -110,7 +110,7 @@ def write_jobs(session: Session, records: Iterable[JobRecord]) -> int:
     rows = [asdict(record) | {"state": int(record.state)} for record in latest.values()]
     live = [row for row in rows if row["state"] in LIVE_COLUMNS]
     ended = [row for row in rows if row["state"] not in LIVE_COLUMNS]
-    has_ended = Job.state.in_([int(state) for state in ENDED_COLUMNS])
+    has_ended = or_(*(Job.state == int(state) for state in ENDED_COLUMNS))
     keys = ["submission_id", "batch_id"]
     return (sum(upsert(session, Job, some, keys, only_if_changed=True, unless=has_ended) for some in _chunks(live))
             + sum(upsert(session, Job, some, keys, only_if_changed=True) for some in _chunks(ended)))

@@ -1,0 +1,401 @@
+"""Launch rows at work: claimed by one agent at a time, submitted once, recorded by whoever holds the lease."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from poms.webservice.model import CampaignStage, Launch
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services import launch_logs, launches, launching
+from poms.webservice.testing.faults import Died
+from poms.webservice.testing.world import stage
+
+LEASE = 60
+
+
+@pytest.fixture
+def campaign(world):
+    return world.campaign_with(stage("gen"))
+
+
+def _claim(world, owner="agent one", limit=10):
+    return launches.claim(world.core, owner, limit)
+
+
+def test_a_claimed_launch_is_nobody_elses(world, campaign):
+    """While the lease holds no other agent gets the row."""
+    world.launch(campaign, "gen")
+
+    assert len(_claim(world)) == 1
+    assert _claim(world, "agent two") == []
+
+
+def test_an_expired_lease_is_taken_over(world, campaign, clock):
+    """After the lease another agent works on the launch, under a higher epoch."""
+    world.launch(campaign, "gen")
+    first = _claim(world)[0]
+    clock.advance(LEASE + 1)
+
+    second = _claim(world, "agent two")[0]
+
+    assert second.epoch > first.epoch
+
+
+def test_a_renewed_lease_is_kept(world, campaign, clock):
+    """An agent that prolongs its lease in time keeps the launch."""
+    world.launch(campaign, "gen")
+    mine = _claim(world)
+    clock.advance(LEASE - 1)
+    launches.renew(world.core, mine)
+    clock.advance(LEASE - 1)
+
+    assert _claim(world, "agent two") == []
+
+
+def test_a_lease_that_was_lost_cannot_be_renewed(world, campaign, clock):
+    """Prolonging an old lease changes nothing for the agent that has it now."""
+    world.launch(campaign, "gen")
+    old = _claim(world)
+    clock.advance(LEASE + 1)
+    _claim(world, "agent two")
+    clock.advance(LEASE - 10)
+    launches.renew(world.core, old)
+    clock.advance(11)
+
+    assert len(_claim(world, "agent three")) == 1
+
+
+def test_an_old_epoch_writes_nothing(world, campaign, clock):
+    """An agent that slept through its lease submits nothing and records nothing."""
+    world.launch(campaign, "gen")
+    old = _claim(world)[0]
+    clock.advance(LEASE + 1)
+    new = _claim(world, "agent two")[0]
+
+    assert launches.work_on(world.core, old) == "lost"
+    assert world.batch.accepted == []
+    assert launches.work_on(world.core, new) == "launched"
+    assert launches.work_on(world.core, old) == "lost"
+    assert len(world.batch.accepted) == 1
+
+
+def test_a_late_answer_to_an_old_epoch_is_not_recorded(world, campaign, clock):
+    """Jobs submitted under a lease that was lost meanwhile are found by the next agent, not submitted again."""
+    number = world.launch(campaign, "gen").submission_id
+    old = _claim(world)[0]
+    taken_over = []
+
+    def sleep_through_the_lease():
+        clock.advance(LEASE + 1)
+        taken_over.extend(_claim(world, "agent two"))
+
+    world.batch.plan("submit", sleep_through_the_lease)
+
+    assert launches.work_on(world.core, old) == "lost"
+    assert launches.work_on(world.core, taken_over[0]) == "launched"
+    assert world.batch.clusters() == {number: 1}
+    assert world.events("launch.adopted")
+
+
+def test_launched_jobs_are_described(world):
+    """The submission gets job id, project and command from the batch system, and the log says what happened."""
+    campaign = world.campaign_with(stage("gen", dataset="raw"))
+    world.catalogue().dataset("raw", 3)
+
+    number = world.submission(campaign, "gen")
+
+    found = world.get(number)
+    row = world.launches()[0]
+    assert (found.jobsub_job_id, found.jobs_expected) == ("1@fake.example.org", 2)
+    assert found.project == f"prj_{number}_0"
+    assert found.command_executed == "fife_launch -c samdev.cfg -Oglobal.dataset=raw"
+    assert (row.state, row.exit_status, row.lease_owner) == ("launched", 0, None)
+    assert "submitted 1@fake.example.org" in launch_logs.read(world.core, "samdev", number).text
+
+
+def test_a_refused_launch_failed(world, campaign):
+    """A launch script that ends badly makes the submission LaunchFailed, and its status is kept."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.answer("refused")
+
+    assert world.work_on_launches() == ["failed"]
+
+    assert world.status(number) is Status.LAUNCH_FAILED
+    assert world.launches()[0].exit_status == 3
+    assert world.work_on_launches() == []
+
+
+def test_a_lost_answer_is_adopted(world, campaign, clock):
+    """If the jobs are there but nobody heard of it, they are found and not submitted again."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.answer("lost")
+    assert world.work_on_launches() == ["waiting"]
+    clock.advance(LEASE)
+
+    assert world.work_on_launches("agent two") == ["launched"]
+
+    assert world.batch.clusters() == {number: 1}
+    assert world.get(number).jobsub_job_id == "1@fake.example.org"
+
+
+def test_a_submit_that_left_nothing_is_repeated(world, campaign, clock):
+    """If the batch system knows of no jobs the launch is tried again, as the second attempt."""
+    world.launch(campaign, "gen")
+    world.batch.answer("lost-before")
+    world.work_on_launches()
+    clock.advance(LEASE)
+
+    assert world.work_on_launches() == ["launched"]
+    assert [each.plan.attempt for each in world.batch.accepted] == [2]
+
+
+def test_without_an_answer_from_the_batch_system_there_is_no_second_attempt(world, campaign, clock):
+    """As long as the batch system does not answer, nothing is submitted a second time; afterwards it is found."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.answer("lost")
+    world.work_on_launches()
+    world.batch.fail("find", times=20)
+    for _ in range(20):
+        clock.advance(minutes=10)
+        assert world.work_on_launches() == ["retry"]
+    assert world.batch.clusters() == {number: 1}
+
+    clock.advance(minutes=10)
+    assert world.work_on_launches() == ["launched"]
+    assert world.batch.clusters() == {number: 1}
+
+
+def test_a_transport_that_outlives_its_agent_is_waited_for(world, campaign, clock):
+    """Where a script may go on after its agent died, a second attempt waits until it could have ended."""
+    world.fakes.transport.dies_with_caller = False
+    world.launch(campaign, "gen")
+    world.batch.answer("lost-before")
+    world.work_on_launches()
+    clock.advance(LEASE)
+    assert world.work_on_launches() == ["waiting"]
+
+    clock.advance(world.core.settings.agent.launch_timeout_seconds)
+
+    assert world.work_on_launches() == ["launched"]
+
+
+def test_attempts_that_leave_nothing_come_to_an_end(world, campaign, clock):
+    """A launch whose attempts leave no jobs is shown to a person in the end, not tried for ever."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.answer(*["lost-before"] * 20)
+    states = []
+    while "failed" not in states and len(states) < 20:
+        states += world.work_on_launches()
+        clock.advance(LEASE)
+
+    assert states == ["waiting"] * launches.MAX_FAILURES + ["failed"]
+    assert world.status(number) is Status.LAUNCH_FAILED
+
+
+def test_an_unavailable_batch_system_is_tried_later(world, campaign, clock):
+    """A launch that could not begin is tried again after a pause that grows."""
+    world.launch(campaign, "gen")
+    world.batch.fail("environment", times=2)
+    pauses = []
+    for _ in range(2):
+        assert world.work_on_launches() == ["retry"]
+        pauses.append(world.launches()[0].not_before - clock())
+        clock.set(world.launches()[0].not_before)
+
+    assert world.work_on_launches() == ["launched"]
+    assert pauses[0] < pauses[1]
+    assert len(world.batch.accepted) == 1
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_agent_that_dies_at_any_commit_launches_once(world, campaign, clock, number, after):
+    """Killed just before or just after each commit of a launch: the next agent brings it to one cluster."""
+    submission = world.launch(campaign, "gen").submission_id
+    world.core.db.die_at_commit(number, after=after)
+    with pytest.raises(Died):
+        world.work_on_launches()
+    clock.advance(LEASE + 1)
+
+    world.work_on_launches("agent two")
+    clock.advance(LEASE + 1)
+    world.work_on_launches("agent two")
+
+    assert world.batch.clusters() == {submission: 1}
+    assert world.launches()[0].state == "launched"
+
+
+def test_jobs_that_appear_after_all_are_taken_up(world, campaign, clock):
+    """LaunchFailed is not final: when jobs of the submission show up they are followed."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.answer("refused")
+    world.work_on_launches()
+    world.batch._accept(_plan_of(world, number), "script")
+
+    world.poll()
+
+    assert world.status(number) is Status.IDLE
+
+
+def _plan_of(world, number):
+    return launching.plan_from_document(world.launches(submission_id=number)[0].plan, 1)
+
+
+# --------------------------------------------------------------------------------------- owed launches
+
+
+def _owe(world, campaign, **request):
+    with world.core.db.write() as session:
+        row = session.get_one(CampaignStage, campaign.stage("gen"))
+        launching.owe(session, launching.LaunchRequest(campaign.stage("gen"), "owed-1", "dependency", **request),
+                      stage=row, launcher_id=campaign.owner.experimenter_id, now=world.core.clock())
+
+
+def test_an_owed_launch_is_settled_and_submitted(world, campaign):
+    """What is owed becomes a submission and jobs in one go."""
+    _owe(world, campaign)
+
+    assert world.work_on_launches() == ["launched"]
+    assert len(world.submissions()) == 1
+
+
+def test_an_owed_launch_without_slices_is_skipped(world):
+    """At the end of a split there is nothing to do, which is no failure."""
+    campaign = world.campaign_with(stage("gen", dataset="raw", split="nfiles(5)"))
+    world.catalogue().dataset("raw", 0)
+    _owe(world, campaign)
+
+    assert world.work_on_launches() == ["skipped"]
+    assert world.launches()[0].state == "skipped"
+    assert world.events("split.end")
+
+
+@pytest.mark.parametrize("change", [{"cs_split_type": "sideways"}, {"campaign_id": None}, {"vo_role": "Analysis"}])
+def test_an_owed_launch_that_cannot_be_is_shown(world, campaign, change):
+    """Something that a person must put right fails the launch, with the reason."""
+    _owe(world, campaign)
+    world.change(CampaignStage, campaign.stage("gen"), **change)
+
+    assert world.work_on_launches() == ["failed"]
+    assert world.launches()[0].message
+
+
+def test_a_busy_split_is_tried_again(world, campaign, clock):
+    """A catalogue that says "later" delays the launch; it is neither lost nor left under a lease."""
+    world.change(CampaignStage, campaign.stage("gen"), cs_split_type="stagedfiles(1)", dataset="pre1")
+    world.catalogue().dataset("raw", 2)
+    world.catalogue().begin_project("pre1", "raw")
+    _owe(world, campaign)
+    assert world.work_on_launches() == ["retry"]
+    assert world.launches()[0].lease_owner is None
+
+    world.catalogue().deliver("pre1", "raw_0001.root", "consumed")
+    clock.set(world.launches()[0].not_before)
+
+    assert world.work_on_launches() == ["launched"]
+
+
+def test_a_conflict_about_the_lease_is_somebody_elses_business(world, campaign, clock):
+    """An owed launch that another agent settled meanwhile is left to it."""
+    _owe(world, campaign)
+    old = _claim(world)[0]
+    clock.advance(LEASE + 1)
+    new = _claim(world, "agent two")[0]
+
+    assert launches.work_on(world.core, old) == "lost"
+    assert launches.work_on(world.core, new) == "launched"
+    assert len(world.submissions()) == 1
+
+
+def test_owing_twice_is_once(world, campaign):
+    """The key of what is owed keeps it from being written twice."""
+    _owe(world, campaign)
+    _owe(world, campaign)
+
+    assert len(world.launches()) == 1
+
+
+# ------------------------------------------------------------------------------------------- many agents
+
+
+def test_busy_experiments_are_left_alone(world, campaign):
+    """An agent that is full of one experiment takes launches of others."""
+    other = world.campaign_with(stage("gen"), experiment="nova")
+    world.launch(campaign, "gen")
+    world.launch(other, "gen")
+
+    claimed = launches.claim(world.core, "agent one", 10, busy=["samdev"])
+
+    assert [each.experiment for each in claimed] == ["nova"]
+
+
+def test_the_oldest_come_first(world, campaign):
+    """Launches are taken in the order in which they were asked for."""
+    numbers = [world.launch(campaign, "gen").launch_id for _ in range(3)]
+
+    assert [_claim(world, limit=1)[0].launch_id for _ in range(3)] == numbers
+
+
+def test_launches_wait_for_their_time(world, campaign, clock):
+    """A launch that is not due is not claimed."""
+    world.launch(campaign, "gen")
+    with world.core.db.write() as session:
+        session.execute(update(Launch).values(not_before=clock() + timedelta(hours=1)))
+
+    assert _claim(world) == []
+    clock.advance(hours=1)
+    assert len(_claim(world)) == 1
+
+
+def test_many_agents_claim_each_launch_once(world, campaign):
+    """Eight agents that claim 200 launches at once: each row goes to exactly one of them."""
+    for _ in range(200):
+        world.launch(campaign, "gen")
+    claimed, errors, gate = [], [], threading.Barrier(8)
+
+    def work(owner):
+        gate.wait()
+        try:
+            while mine := _claim(world, owner, 7):
+                claimed.extend(each.launch_id for each in mine)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(f"agent {number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    # A claim whose rows were all taken by others comes back empty, so an agent may stop early: sweep up.
+    claimed.extend(each.launch_id for each in _claim(world, "last", 200))
+    assert sorted(claimed) == [row.launch_id for row in world.launches()]
+
+
+def test_two_agents_at_work_submit_each_launch_once(world, campaign):
+    """Two agents that work on everything at once submit each launch exactly once."""
+    numbers = {world.launch(campaign, "gen").submission_id for _ in range(20)}
+    gate, errors = threading.Barrier(2), []
+
+    def work(owner):
+        gate.wait()
+        try:
+            world.work_on_launches(owner)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(f"agent {number}",)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    world.work_on_launches("last")
+
+    assert errors == []
+    assert world.batch.clusters() == dict.fromkeys(numbers, 1)
+    assert world.sums_differ() == []
