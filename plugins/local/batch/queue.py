@@ -7,6 +7,7 @@ then on in ``history``, moved in one transaction; ``seq`` of the history grows i
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -76,9 +77,16 @@ def insert_cluster(db: sqlite3.Connection, cluster: Cluster, now: float) -> int:
 
 
 def find_clusters(db: sqlite3.Connection, experiment: str, submission_id: int, schedd: str) -> list[FoundCluster]:
-    rows = db.execute("SELECT cluster, jobs, launch_attempt FROM clusters WHERE submission_id = ? AND experiment = ? "
-                      "ORDER BY cluster", (submission_id, experiment))
-    return [FoundCluster(f"{row['cluster']}@{schedd}", row["jobs"], row["launch_attempt"]) for row in rows]
+    rows = db.execute("SELECT cluster, jobs, launch_attempt, description FROM clusters "
+                      "WHERE submission_id = ? AND experiment = ? ORDER BY cluster", (submission_id, experiment))
+    return [_found(row, schedd) for row in rows]
+
+
+def _found(row: sqlite3.Row, schedd: str) -> FoundCluster:
+    description = json.loads(row["description"])
+    command = shlex.join(["jobsub_submit", *description.get("command", ())])
+    return FoundCluster(f"{row['cluster']}@{schedd}", row["jobs"], row["launch_attempt"],
+                        project=description.get("project", ""), command=command)
 
 
 def count_jobs(db: sqlite3.Connection, experiment: str) -> tuple[JobCount, ...]:
