@@ -1,0 +1,313 @@
+"""Jobs: what polls say is stored in bulk and once, and a submission ends only when all of it is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from poms.webservice.agent import poll
+from poms.webservice.errors import BackendUnavailable, NotFound
+from poms.webservice.interfaces import JobRecord, JobState
+from poms.webservice.model import AgentTask, Job
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services import jobs, tasks
+from poms.webservice.testing.faults import Died
+from poms.webservice.testing.world import stage
+
+GRACE = timedelta(minutes=2)
+
+
+@pytest.fixture
+def campaign(world):
+    return world.campaign_with(stage("gen"))
+
+
+@pytest.fixture
+def number(world, campaign):
+    """A submission with two idle jobs."""
+    return world.submission(campaign, "gen")
+
+
+def _counts(world, number):
+    found = world.get(number)
+    return {name.removeprefix("jobs_"): getattr(found, name)
+            for name in jobs.submissions.COUNTED if getattr(found, name)}
+
+
+def _jobs(world, number):
+    with world.core.db.read() as session:
+        rows = session.scalars(select(Job).where(Job.submission_id == number).order_by(Job.batch_id))
+        return {row.batch_id.split("@")[0]: JobState(row.state) for row in rows}
+
+
+def test_a_life_is_followed(world, number):
+    """Idle, running, held, completed: counts, status and percentage follow the batch system."""
+    world.poll()
+    assert (world.status(number), _counts(world, number)) == (Status.IDLE, {"idle": 2})
+    world.batch.start(number, 1)
+    world.poll()
+    assert (world.status(number), _counts(world, number)) == (Status.RUNNING, {"idle": 1, "running": 1})
+    world.batch.hold(number, 1)
+    world.poll()
+    assert world.status(number) is Status.HELD
+    world.batch.end(number)
+    world.poll()
+
+    assert (world.status(number), _counts(world, number)) == (Status.COMPLETED, {"completed": 2})
+    assert world.get(number).pct_complete == 100
+    assert world.sums_differ() == []
+
+
+@pytest.mark.parametrize(("states", "status"), [
+    ((JobState.COMPLETED, JobState.COMPLETED), Status.COMPLETED),
+    ((JobState.FAILED, JobState.COMPLETED), Status.FAILED),
+    ((JobState.REMOVED, JobState.REMOVED), Status.CANCELLED),
+    ((JobState.REMOVED, JobState.COMPLETED), Status.COMPLETED),
+])
+def test_how_submissions_end(world, number, states, status):
+    """The states of the ended jobs decide how the submission ended."""
+    for state in states:
+        world.batch.end(number, state, 1)
+    world.poll()
+
+    assert world.status(number) is status
+
+
+def test_a_failed_recovery_is_completed(world, campaign, number):
+    """A recovery whose jobs failed is Completed; the next entry of the list deals with the rest."""
+    again = world.submission(campaign, "gen", recovery_of=number, kind="recovery")
+    world.batch.end(again, JobState.FAILED)
+    world.poll()
+
+    assert world.status(again) is Status.COMPLETED
+
+
+def test_nothing_is_written_when_nothing_changed(world, number):
+    """A second look at an unchanged pool writes no job, no history and no event."""
+    world.poll()
+    before = len(world.history(number)), len(world.events())
+
+    said = world.poll()
+
+    assert "0 submissions changed" in said
+    assert (len(world.history(number)), len(world.events())) == before
+
+
+def test_a_poll_that_is_told_twice_changes_nothing(world, number):
+    """Departures that are reported again, as batch systems do, are written once."""
+    world.batch.end(number)
+    world.poll()
+    with world.core.db.write() as session:
+        session.get_one(AgentTask, "poll:fake").cursor = ""
+
+    world.poll()
+
+    assert _counts(world, number) == {"completed": 2}
+    assert world.sums_differ() == []
+
+
+def test_a_submission_is_done_only_when_all_jobs_are_recorded(world, number):
+    """Jobs that left the queue without being recorded yet keep a submission from ending."""
+    world.poll()
+    world.batch.end(number, JobState.COMPLETED, 1)
+    missing = world.batch._departed.pop()
+    world.batch.end(number, JobState.COMPLETED, 1)
+    world.poll()
+    assert world.status(number) is Status.IDLE
+
+    world.batch._departed.append(missing)
+    world.poll()
+    assert world.status(number) is Status.COMPLETED
+
+
+def test_vanished_jobs_have_their_grace(world, number, clock):
+    """Jobs that left without a record are given up only when they were gone for the whole grace."""
+    clock.advance(hours=3)
+    world.poll()
+    clock.advance(hours=3)
+    world.batch.vanish(number)
+    world.poll()
+    assert world.status(number) is Status.IDLE
+    clock.advance(seconds=GRACE.total_seconds() - 1)
+    world.poll()
+    assert world.status(number) is Status.IDLE
+
+    clock.advance(2)
+    world.poll()
+    assert (world.status(number), _counts(world, number)) == (Status.CANCELLED, {"removed": 2})
+    assert world.sums_differ() == []
+
+
+def test_an_ended_job_never_lives_again(world, number):
+    """A late look that still saw a job in the queue does not bring it back."""
+    world.poll()
+    stale = world.batch.jobs([number])
+    world.batch.end(number)
+    world.poll()
+
+    with world.core.db.write() as session:
+        changed = jobs.write_jobs(session, stale)
+
+    assert changed == 0
+    assert set(_jobs(world, number).values()) == {JobState.COMPLETED}
+
+
+def test_in_one_poll_the_end_wins(world, number):
+    """If one poll saw a job both live and ended, it ended, in whichever order they came."""
+    live = world.batch.jobs([number])[0]
+    ended = replace(live, state=JobState.COMPLETED, exit_code=0)
+
+    with world.core.db.write() as session:
+        jobs.write_jobs(session, [ended, live])
+    assert _jobs(world, number) == {"1.0": JobState.COMPLETED}
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("commit", [1, 2, 3])
+def test_an_agent_that_dies_while_polling_loses_nothing(world, number, clock, commit, after):
+    """Killed at any commit of a poll: the next agent ends with the same jobs, counts and status."""
+    world.batch.end(number)
+    lease = tasks.take(world.core, "poll:fake", "agent one", 60)
+    world.core.db.die_at_commit(commit, after=after)
+    with pytest.raises(Died):
+        poll.poll(world.core, lease, ["samdev"])
+    clock.advance(61)
+
+    world.poll("agent two")
+
+    assert (world.status(number), _counts(world, number)) == (Status.COMPLETED, {"completed": 2})
+    assert world.sums_differ() == []
+
+
+def test_a_lost_lease_writes_nothing(world, number, clock):
+    """Counts of an agent whose lease was taken over never replace newer ones."""
+    old = tasks.take(world.core, "poll:fake", "agent one", 60)
+    snapshot = world.batch.snapshot()
+    clock.advance(61)
+    world.batch.start(number)
+    world.poll("agent two")
+
+    written = jobs.ingest(world.core, ["samdev"], jobs.Poll(snapshot.counts, (), (), snapshot.taken_at),
+                          task="poll:fake", epoch=old.epoch, cursor="0")
+
+    assert written == 0
+    assert world.status(number) is Status.RUNNING
+
+
+@pytest.mark.parametrize("method", ["snapshot", "departed", "jobs"])
+def test_a_silent_batch_system_changes_nothing(world, number, method):
+    """An error of the batch system is no empty answer: no status is invented."""
+    world.poll()
+    world.batch.start(number)
+    world.batch.fail(method)
+
+    with pytest.raises(BackendUnavailable):
+        world.poll()
+
+    assert (world.status(number), _counts(world, number)) == (Status.IDLE, {"idle": 2})
+
+
+def test_jobs_of_unknown_submissions_are_left_alone(world, number):
+    """A pool may hold jobs of other services' submissions: they are not ours."""
+    world.batch._departed.append(JobRecord(999_999, "9.0@elsewhere", JobState.COMPLETED, world.core.clock()))
+    world.batch.end(number)
+
+    world.poll()
+
+    assert world.status(number) is Status.COMPLETED
+    assert _jobs(world, 999_999) == {}
+
+
+def test_experiments_of_one_pool_are_asked_about_once(world, campaign):
+    """Two experiments with the same batch system cost one question."""
+    other = world.campaign_with(stage("gen"), experiment="nova")
+    numbers = [world.submission(campaign, "gen"), world.submission(other, "gen")]
+    before = world.batch.calls["snapshot"]
+
+    world.poll()
+
+    assert world.batch.calls["snapshot"] == before + 1
+    assert [world.status(each) for each in numbers] == [Status.IDLE] * 2
+
+
+def test_ten_thousand_jobs(world, campaign):
+    """A large submission is polled in bulk, then ended; only what changed is written."""
+    world.batch.jobs_per_launch = 10_000
+    number = world.submission(campaign, "gen")
+    world.poll()
+    world.batch.start(number, 3)
+    world.poll()
+    assert _counts(world, number) == {"idle": 9_997, "running": 3}
+    records = world.batch.jobs([number])
+    with world.core.db.write() as session:
+        assert jobs.write_jobs(session, records) == 0
+        assert jobs.write_jobs(session, [replace(each, site="here") for each in records[:7]]) == 7
+
+    world.batch.end(number)
+    world.poll()
+
+    with world.core.db.read() as session:
+        stored = session.scalar(select(func.count()).select_from(Job).where(Job.state == int(JobState.COMPLETED)))
+    assert stored == 10_000
+    assert (world.status(number), _counts(world, number)) == (Status.COMPLETED, {"completed": 10_000})
+
+
+# ---------------------------------------------------------------------------------------- people's actions
+
+
+@pytest.mark.parametrize(("action", "status"), [("hold", Status.HELD), ("remove", Status.CANCELLED)])
+def test_people_act_on_jobs(world, number, action, status):
+    """What people do to jobs is done by the batch system, recorded, and seen at the next poll."""
+    world.poll()
+
+    result = jobs.act(world.core, "ann", "samdev", action, [number])
+    world.poll()
+
+    assert result.changed == 2
+    assert world.status(number) is status
+
+
+def test_removing_can_mark_the_submission(world, number):
+    """A removal that the batch system accepted marks the submission as the person asked."""
+    jobs.act(world.core, "ann", "samdev", "remove", [number], mark=Status.REMOVED, reason="wrong dataset")
+
+    assert world.status(number) is Status.REMOVED
+    assert world.events("jobs.removed")[0].data["reason"] == "wrong dataset"
+
+
+def test_a_silent_batch_system_marks_nothing(world, number):
+    """If the removal was not accepted the submission stays as it is."""
+    world.batch.fail("act")
+
+    with pytest.raises(BackendUnavailable):
+        jobs.act(world.core, "ann", "samdev", "remove", [number], mark=Status.REMOVED)
+
+    assert world.status(number) is Status.NEW
+    assert world.events("jobs.removed") == []
+
+
+def test_another_experiments_jobs_cannot_be_touched(world, number):
+    """A submission of another experiment is not found, and nothing is done to any."""
+    world.experiment("nova")
+
+    with pytest.raises(NotFound):
+        jobs.act(world.core, "eve", "nova", "remove", [number])
+
+    assert world.batch.calls["act"] == 0
+
+
+def test_jobs_held_for_too_much_are_removed(world, number, clock):
+    """Jobs held for exceeding a limit are removed after a while, and what they did is left to recovery."""
+    code = int(world.core.settings.agent.remove_held_codes[0])
+    world.batch.hold(number, 1, code=code, reason="memory")
+    world.poll()
+    assert jobs.remove_long_held(world.core, "samdev") == 0
+    clock.advance(world.core.settings.agent.held_grace_seconds + 1)
+
+    assert jobs.remove_long_held(world.core, "samdev") == 1
+    world.poll()
+
+    assert _jobs(world, number) == {"1.0": JobState.REMOVED, "1.1": JobState.IDLE}
