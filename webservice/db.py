@@ -7,16 +7,34 @@ so that two processes queue up instead of failing when a read turns into a write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, and_, create_engine, event, not_, or_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    MetaData,
+    Table,
+    and_,
+    create_engine,
+    event,
+    not_,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 SQLITE_BUSY_SECONDS = 30
 _LAST = "poms_last_work"
+_PIECE = 5_000
 
 
 def make_engine(url: str, *, pool_size: int = 10, echo: bool = False) -> Engine:
@@ -98,23 +116,78 @@ def upsert(session: Session, table, rows: list[dict], keys: list[str], *, only_i
     """
     if not rows:
         return 0
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     table = getattr(table, "__table__", table)
-    statement = dialect.insert(table)
-    updated = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    where = None
-    if only_if_changed:
-        where = or_(*(table.c[name].is_distinct_from(value) for name, value in updated.items()))
+    statement = _dialect(session).insert(table)
+    columns = [name for name in rows[0] if name not in keys]
+    where = _differs(table, statement, columns) if only_if_changed else None
     if unless is not None:
         where = not_(unless) if where is None else and_(where, not_(unless))
-    statement = statement.on_conflict_do_update(index_elements=keys, set_=updated, where=where)
+    statement = statement.on_conflict_do_update(
+        index_elements=keys, set_={name: statement.excluded[name] for name in columns}, where=where)
     return session.connection().execute(statement, rows).rowcount
+
+
+def upsert_many(session: Session, table, columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence[str], *,
+                unless: Callable[[Any, Any], ColumnElement[bool]] | None = None) -> int:
+    """Insert very many rows, or update those whose key exists and that differ; returns how many were written.
+
+    Each key may come once; a column that may be NULL must not be a text; times are aware.
+    ``unless(stored, new)`` is a condition under which a stored row is left as it is.
+    On PostgreSQL the rows come by COPY, and one statement takes over what is new.
+    """
+    table = getattr(table, "__table__", table)
+    statement = _dialect(session).insert(table)
+    changing = [name for name in columns if name not in keys]
+    where = _differs(table, statement, changing)
+    if unless is not None:
+        where = and_(where, not_(unless(table.c, statement.excluded)))
+    change = {"index_elements": keys, "set_": {name: statement.excluded[name] for name in changing}, "where": where}
+    connection = session.connection()
+    if connection.dialect.name != "postgresql":
+        statement = statement.on_conflict_do_update(**change)
+        return sum(connection.execute(statement, [dict(zip(columns, row, strict=True)) for row in piece]).rowcount
+                   for piece in _pieces(rows))
+    arriving = Table(f"arriving_{table.name}", MetaData(), *(Column(name, table.c[name].type) for name in columns),
+                     prefixes=["TEMPORARY"])
+    arriving.create(connection, checkfirst=False)
+    _copy(connection, arriving, [name for name in columns if not table.c[name].nullable], rows)
+    # In the order of the key, so that two that write the same rows queue up instead of blocking each other.
+    ordered = select(arriving).order_by(*(arriving.c[name] for name in keys))
+    written = connection.execute(statement.from_select(columns, ordered).on_conflict_do_update(**change)).rowcount
+    arriving.drop(connection, checkfirst=False)
+    return written
+
+
+def _copy(connection: Connection, table: Table, never_null: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows by COPY. In CSV an empty field is NULL, except in the columns ``never_null``, where it is an empty text."""
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    texts = ", ".join(f'"{name}"' for name in never_null)
+    command = f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT csv, FORCE_NOT_NULL ({texts}), ENCODING UTF8)'
+    with connection.connection.cursor() as cursor:
+        for piece in _pieces(rows):
+            text = io.StringIO()
+            csv.writer(text).writerows(piece)
+            # Texts of outside systems: what PostgreSQL cannot store must not keep the other rows from being stored.
+            cursor.copy_expert(command, io.BytesIO(text.getvalue().replace("\0", "").encode("utf-8", "replace")))
+
+
+def _pieces(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    left = iter(rows)
+    while piece := list(islice(left, _PIECE)):
+        yield piece
+
+
+def _differs(table: Table, statement: Any, columns: Sequence[str]) -> ColumnElement[bool]:
+    return or_(*(table.c[name].is_distinct_from(statement.excluded[name]) for name in columns))
+
+
+def _dialect(session: Session) -> Any:
+    return postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
 
 
 def insert_new(session: Session, table, rows: list[dict]) -> int:
     """Insert rows whose key does not exist yet, and leave the others alone."""
     if not rows:
         return 0
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(getattr(table, "__table__", table)).on_conflict_do_nothing()
+    statement = _dialect(session).insert(getattr(table, "__table__", table)).on_conflict_do_nothing()
     return session.connection().execute(statement, rows).rowcount

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Literal
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
-from poms.webservice.db import upsert
+from poms.webservice.db import upsert_many
 from poms.webservice.errors import NotFound
 from poms.webservice.interfaces import ActResult, JobCount, JobRecord, JobSelection, JobState
 from poms.webservice.model import AgentTask, Job, Submission
@@ -28,6 +29,8 @@ from poms.webservice.services.launches import AGENT
 LIVE_COLUMNS = {JobState.IDLE: "jobs_idle", JobState.RUNNING: "jobs_running", JobState.HELD: "jobs_held"}
 ENDED_COLUMNS = {JobState.COMPLETED: "jobs_completed", JobState.FAILED: "jobs_failed", JobState.REMOVED: "jobs_removed"}
 _CHUNK = 5_000
+_JOB_COLUMNS = tuple(field.name for field in fields(JobRecord))
+_JOB_ROW = attrgetter(*_JOB_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +110,15 @@ def write_jobs(session: Session, records: Iterable[JobRecord]) -> int:
         before = latest.get(key)
         if before is None or not before.state.is_final:
             latest[key] = record
-    rows = [asdict(record) | {"state": int(record.state)} for record in latest.values()]
-    live = [row for row in rows if row["state"] in LIVE_COLUMNS]
-    ended = [row for row in rows if row["state"] not in LIVE_COLUMNS]
-    has_ended = or_(*(Job.state == int(state) for state in ENDED_COLUMNS))
-    keys = ["submission_id", "batch_id"]
-    return (sum(upsert(session, Job, some, keys, only_if_changed=True, unless=has_ended) for some in _chunks(live))
-            + sum(upsert(session, Job, some, keys, only_if_changed=True) for some in _chunks(ended)))
+    if not latest:
+        return 0
+    return upsert_many(session, Job, _JOB_COLUMNS, map(_JOB_ROW, latest.values()), ["submission_id", "batch_id"],
+                       unless=lambda stored, new: and_(_is_final(stored.state), not_(_is_final(new.state))))
+
+
+def _is_final(state: ColumnElement[int]) -> ColumnElement[bool]:
+    # Not IN: its list could not be sent with many rows at once.
+    return or_(*(state == int(each) for each in ENDED_COLUMNS))
 
 
 def _update_submissions(session: Session, numbers: list[int], counts: Mapping[int, Mapping[str, int]],
