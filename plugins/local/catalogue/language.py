@@ -89,7 +89,7 @@ COMPARISON: "<=" | ">=" | "<" | ">"
 EQUALS: "!=" | "="
 RANGE.3: /{RANGE}/
 STRING.2: /{QUOTED}/
-WORD: /[{WORD_CHARACTERS}]+/
+WORD: /(?!(?:{"|".join(sorted(RESERVED))})(?![{WORD_CHARACTERS}]))[{WORD_CHARACTERS}]+/i
 %ignore /\s+/
 """
 
@@ -252,8 +252,6 @@ class _Builder(Transformer[Token, Any]):
     def dimension(self, children: list[Any]) -> Dimension:
         word, (operator, values) = children
         name = word.lower()
-        if name in RESERVED:
-            raise Unreadable(f"'{word}' stands where a dimension is expected", word.start_pos)
         if not NAME.fullmatch(word):
             raise Unreadable(f"'{word}' is no name of a dimension", word.start_pos)
         return Dimension(name, operator, tuple(values), word.start_pos)
@@ -290,8 +288,6 @@ class _Builder(Transformer[Token, Any]):
         position = token.start_pos or 0
         if token.type == "STRING":
             return _unquoted(token, position)
-        if token.lower() in RESERVED:
-            raise Unreadable(f"'{token}' stands where a value is expected: quote it if it is meant as one", position)
         return Value(str(token), False, position)
 
     @v_args(inline=True)
@@ -393,6 +389,9 @@ def _explained(text: str, error: UnexpectedInput) -> tuple[int, str]:
         if character in ":/=":
             return position, f"syntax error at '{character}': a value that holds one must stand in quotes"
         word = re.match(rf"[{WORD_CHARACTERS}]+", text[position:])
+        if word and word[0].lower() in RESERVED:
+            return position, (f"syntax error: '{word[0]}' stands where a name or a value is expected; quote it if it is "
+                              f"meant as a value")
         return position, f"syntax error at '{word[0] if word else character}'"
     return position, "syntax error"
 
