@@ -12,14 +12,18 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from poms.plugins.local.batch import processes
 from poms.plugins.local.batch.spool import Spool
 from poms.webservice.errors import BackendUnavailable, Invalid
 
+Answer = TypeVar("Answer")
 TIMEOUT_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 300.0
+# How long a submit waits for a catalogue that is being restarted before it is refused.
+PATIENCE_SECONDS = 120.0
 
 
 def begin(spool: Spool, *, base_url: str, station: str, name: str, group: str, definition: str, user: str) -> int:
@@ -34,15 +38,17 @@ def begin(spool: Spool, *, base_url: str, station: str, name: str, group: str, d
             (name, base_url, station, pid, processes.start_ticks(pid), processes.boot_identity())).lastrowid
     assert number is not None
     try:
-        _require_files(base_url, definition)
-        url = _post(f"{base_url.rstrip('/')}/startProject",
-                    {"name": name, "station": station, "group": group, "defname": definition, "username": user}).strip()
+        _patiently(lambda: _require_files(base_url, definition))
+        form = {"name": name, "station": station, "group": group, "defname": definition, "username": user}
+        url = _patiently(lambda: _start(base_url, form))
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise BackendUnavailable(f"The catalogue answered startProject with {url[:200]!r}, which is no address.")
     except urllib.error.HTTPError as problem:
         raise Invalid(f"Project {name} for {definition} was refused: {_answer(problem)}") from problem
     except (OSError, ValueError) as problem:
-        raise BackendUnavailable(f"The catalogue at {base_url} did not answer: {problem}.") from problem
+        # Only the host: the rest of the address may be a key.
+        host = urllib.parse.urlsplit(base_url).netloc
+        raise BackendUnavailable(f"The catalogue at {host} did not answer: {problem}.") from problem
     with spool.write() as db:
         db.execute("UPDATE projects SET url = ? WHERE id = ?", (url, number))
     return number
@@ -84,6 +90,31 @@ def _postpone(spool: Spool, row: sqlite3.Row, message: str) -> None:
     with spool.write() as db:
         db.execute("UPDATE projects SET tries = tries + 1, next_try_at = ?, message = ? WHERE id = ?",
                    (time.time() + pause, message[:500], row["id"]))
+
+
+def _start(base_url: str, form: Mapping[str, str]) -> str:
+    """The project's address. It exists already if an earlier answer was lost: then the catalogue is asked for it."""
+    try:
+        return _post(f"{base_url.rstrip('/')}/startProject", form).strip()
+    except urllib.error.HTTPError as problem:
+        found = _find(base_url, form["name"], form["station"]) if problem.code == 409 else ""
+        if not found:
+            raise
+        return found
+
+
+def _patiently(ask: Callable[[], Answer]) -> Answer:
+    """Ask again, with growing pauses, while the catalogue is away or answers that it cannot just now."""
+    deadline, pause = time.monotonic() + PATIENCE_SECONDS, 0.2
+    while True:
+        try:
+            return ask()
+        except OSError as problem:
+            lasting = isinstance(problem, urllib.error.HTTPError) and problem.code < 500
+            if lasting or time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(5.0, 2 * pause)
 
 
 def _require_files(base_url: str, definition: str) -> None:
