@@ -218,8 +218,7 @@ class Exchange:
         if self.request.method in ("GET", "HEAD") and answer.status == 200 and not messages:
             self.response.headers["ETag"] = tag
             if render.is_known(tag, self.facts.headers.get("if-none-match", "")):
-                self.response.status = 304
-                return b""
+                return self._not_modified()
         text = self.frame.environment.get_template(template).render(
             {**answer.context, **values, **self._volatile(), "live_seconds": route.live_seconds})
         self.response.status = answer.status
@@ -231,8 +230,7 @@ class Exchange:
             tag = render.tag_of(value)
             self.response.headers["ETag"] = tag
             if render.is_known(tag, self.facts.headers.get("if-none-match", "")):
-                self.response.status = 304
-                return b""
+                return self._not_modified()
         self.response.status = status
         return self._body(body, JSON)
 
@@ -264,6 +262,11 @@ class Exchange:
         headers["Vary"] = "Accept-Encoding, Accept"
         return body
 
+    def _not_modified(self) -> bytes:
+        self.response.status = 304
+        self.response.headers.pop("Content-Type", None)
+        return b""
+
     def _static(self, name: str) -> bytes:
         if self.request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("Static files can only be read.", ("GET", "HEAD"))
@@ -275,8 +278,7 @@ class Exchange:
         self.response.headers["Cache-Control"] = self.frame.static.cache_control(
             version if isinstance(version, str) else "")
         if render.is_known(file.etag, self.facts.headers.get("if-none-match", "")):
-            self.response.status = 304
-            return b""
+            return self._not_modified()
         return self._body(file.data, file.content_type)
 
     def fail(self, failure: Failure) -> bytes:
