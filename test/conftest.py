@@ -16,7 +16,7 @@ SCHEDULES_IN_THE_ORDINARY_RUN = 3
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("poms")
-    group.addoption("--schedules", type=int, default=SCHEDULES_IN_THE_ORDINARY_RUN, metavar="N",
+    group.addoption("--schedules", type=int, default=None, metavar="N",
                     help="how many random fault schedules each test marked faults runs")
     group.addoption("--seed", type=int, default=1, metavar="S",
                     help="where the random fault schedules begin; the same seed gives the same schedules")
@@ -25,7 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def schedules(request: pytest.FixtureRequest) -> int:
     """How many random fault schedules to run."""
-    return request.config.getoption("--schedules")
+    return request.config.getoption("--schedules") or SCHEDULES_IN_THE_ORDINARY_RUN
+
+
+@pytest.fixture(scope="session")
+def long_schedules(request: pytest.FixtureRequest) -> int:
+    """The same for schedules that take about a minute each: one in the ordinary run."""
+    return request.config.getoption("--schedules") or 1
 
 
 @pytest.fixture(scope="session")

@@ -421,7 +421,7 @@ def _show(core: Core, options: argparse.Namespace, sample: Path, url: str, crash
     finished = watch(core, campaign_id, console)
     crashes.ended.set()
     crashes.join()
-    summary = summarise(core, campaign_id, sample, url, time.monotonic() - started)
+    summary = summarise(core, campaign_id, sample, url, time.monotonic() - started) | {"crashes": crashes.done}
     good = finished and is_good(summary)
     console.print("[green]Every stage finished.[/green]" if good else "[red]Not every stage finished as it should; "
                   f"see {core.settings.service.data_dir}.[/red]")
