@@ -14,7 +14,7 @@ def run_demo(data_dir: Path, *options: str) -> tuple[int, dict]:
     """Exit status and summary of one run on a free port."""
     done = subprocess.run(
         [sys.executable, "-m", "poms.webservice.demo", "--exit", "--json", "--port", "0", "--data-dir", str(data_dir),
-         *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=280, check=False)
+         *options], capture_output=True, timeout=280, check=False)
     assert done.stdout.strip(), done.stderr.decode()[-3000:]
     return done.returncode, json.loads(done.stdout.splitlines()[-1])
 
