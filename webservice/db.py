@@ -35,6 +35,7 @@ from sqlalchemy.orm import Session
 SQLITE_BUSY_SECONDS = 30
 _LAST = "poms_last_work"
 _PIECE = 5_000
+_ROWS_AT_A_TIME = 500
 
 
 def make_engine(url: str, *, pool_size: int = 10, echo: bool = False) -> Engine:
@@ -164,11 +165,20 @@ def _copy(connection: Connection, table: Table, never_null: Iterable[str], rows:
     texts = ", ".join(f'"{name}"' for name in never_null)
     command = f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT csv, FORCE_NOT_NULL ({texts}), ENCODING UTF8)'
     with connection.connection.cursor() as cursor:
-        for piece in _pieces(rows):
-            text = io.StringIO()
-            csv.writer(text).writerows(piece)
-            # Texts of outside systems: what PostgreSQL cannot store must not keep the other rows from being stored.
-            cursor.copy_expert(command, io.BytesIO(text.getvalue().replace("\0", "").encode("utf-8", "replace")))
+        cursor.copy_expert(command, _CsvFile(rows))
+
+
+class _CsvFile:
+    """A file that is made while it is read, so that this program and the database work at the same time."""
+
+    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+        self._rows = iter(rows)
+
+    def read(self, _size: int) -> bytes:
+        text = io.StringIO()
+        csv.writer(text).writerows(islice(self._rows, _ROWS_AT_A_TIME))
+        # Texts of outside systems: what PostgreSQL cannot store must not keep the other rows from being stored.
+        return text.getvalue().replace("\0", "").encode("utf-8", "replace")
 
 
 def _pieces(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
@@ -183,6 +193,17 @@ def _differs(table: Table, statement: Any, columns: Sequence[str]) -> ColumnElem
 
 def _dialect(session: Session) -> Any:
     return postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+
+
+def add_up(session: Session, table, rows: list[dict], *, total: str) -> None:
+    """Add the ``total`` of each row to that of the row with its key, which is made if there is none; in this order."""
+    if not rows:
+        return
+    table = getattr(table, "__table__", table)
+    statement = _dialect(session).insert(table)
+    statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns),
+                                                set_={total: table.c[total] + statement.excluded[total]})
+    session.connection().execute(statement, rows)
 
 
 def insert_new(session: Session, table, rows: list[dict]) -> int:

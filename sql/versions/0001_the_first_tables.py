@@ -538,12 +538,8 @@ def upgrade() -> None:
         sa.Column("attempts", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(["submission_id"], ["submissions.submission_id"], name=op.f("fk_jobs_submission_id")),
         sa.PrimaryKeyConstraint("submission_id", "batch_id", name=op.f("pk_jobs")),
     )
-    with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_jobs_batch_id"), ["batch_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_jobs_submission_id_jobs_state"), ["submission_id", "state"], unique=False)
 
     op.create_table(
         "launches",
@@ -673,10 +669,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_launches_campaign_stage_id_launches_launch_id"))
 
     op.drop_table("launches")
-    with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_jobs_submission_id_jobs_state"))
-        batch_op.drop_index(batch_op.f("ix_jobs_batch_id"))
-
     op.drop_table("jobs")
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_deliveries_consumer_submission_id"))

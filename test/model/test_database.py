@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from poms.webservice.db import before_commit, insert_new, upsert
-from poms.webservice.model import Experiment, Experimenter, Job, ServiceSetting
+from poms.webservice.model import CampaignTag, Experiment, Experimenter, ServiceSetting
 from poms.webservice.testing.faults import Died
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -126,7 +126,7 @@ def test_a_time_without_zone_is_refused(database):
 def test_references_are_enforced(database):
     """A row cannot refer to something that does not exist, on SQLite either."""
     with pytest.raises(IntegrityError), database.write() as session:
-        session.add(Job(submission_id=4711, batch_id="1.0@x", state=1, since=NOW))
+        session.add(CampaignTag(tag_id=4711, campaign_id=4711))
 
 
 @pytest.mark.parametrize("name", ["O'Hara\n\"; DROP TABLE jobs --", "ünï漢字🛰", "$(reboot) `id` %s {0}", ""])

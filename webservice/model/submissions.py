@@ -153,12 +153,15 @@ class Launch(Base):
 
 
 class Job(Base):
-    """One job as last seen; written in bulk and only when it changed. ``state`` is ``JobState``."""
+    """One job as last seen; written in bulk and only when it changed. ``state`` is ``JobState``.
+
+    The one big table that a whole poll waits for: it has no index but its key and no foreign key, which would be
+    checked job by job and take half of the time. The writer (``services.jobs``) asks for the submissions once a poll.
+    """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "batch_id"), Index(None, "submission_id", "state"))
 
-    submission_id: Mapped[int] = mapped_column(ForeignKey("submissions.submission_id"), primary_key=True)
+    submission_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     batch_id: Mapped[str] = mapped_column(Text, primary_key=True)
     state: Mapped[int] = mapped_column(SmallInteger)
     since: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -11,10 +11,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 from sqlalchemy.orm import Session
 
-from poms.webservice.db import before_commit, insert_new
+from poms.webservice.db import add_up, before_commit
 from poms.webservice.errors import NotFound
 from poms.webservice.model import CampaignStage, StageStatusCount, Submission, SubmissionHistory
 from poms.webservice.rules.statuses import FINAL, Status, find_status, next_status
@@ -148,13 +148,18 @@ class _Sums:
     statuses: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
 
     def write(self, session: Session) -> None:
-        for stage_id, changes in sorted(self.stages.items()):
-            session.execute(
-                update(CampaignStage).where(CampaignStage.campaign_stage_id == stage_id)
-                .values({name: getattr(CampaignStage, name) + by for name, by in changes.items()}))
-        for (stage_id, status_id), by in sorted(self.statuses.items()):
-            if by:
-                _add_to_status(session, stage_id, status_id, by)
+        """Two statements for any number of stages."""
+        if self.stages:
+            names = sorted({name for changes in self.stages.values() for name in changes})
+            table = CampaignStage.__table__
+            session.connection().execute(
+                update(table).where(table.c.campaign_stage_id == bindparam("stage_id"))
+                .values({name: table.c[name] + bindparam(f"by_{name}") for name in names}),
+                [{"stage_id": stage_id, **{f"by_{name}": changes[name] for name in names}}
+                 for stage_id, changes in sorted(self.stages.items())])
+        add_up(session, StageStatusCount, [
+            {"campaign_stage_id": stage_id, "status_id": status_id, "submissions": by}
+            for (stage_id, status_id), by in sorted(self.statuses.items()) if by], total="submissions")
 
 
 def _sums(session: Session) -> _Sums:
@@ -172,13 +177,3 @@ def _count_status(session: Session, stage_id: int, status_id: int, by: int) -> N
 def _add_to_stage(session: Session, stage_id: int, changes: dict[str, int]) -> None:
     for name, by in changes.items():
         _sums(session).stages[stage_id][name] += by
-
-
-def _add_to_status(session: Session, stage_id: int, status_id: int, by: int) -> None:
-    add = (update(StageStatusCount)
-           .where(StageStatusCount.campaign_stage_id == stage_id, StageStatusCount.status_id == status_id)
-           .values(submissions=StageStatusCount.submissions + by))
-    if not session.execute(add).rowcount:
-        insert_new(session, StageStatusCount, [{"campaign_stage_id": stage_id, "status_id": status_id,
-                                                "submissions": 0}])
-        session.execute(add)
