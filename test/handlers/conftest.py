@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from webtest import TestApp, TestResponse
 
 from poms.webservice import app
 from poms.webservice.handlers.routing import Router
-from poms.webservice.model import Experimenter
+from poms.webservice.model import Campaign, CampaignVersion, Experimenter
 from poms.webservice.rules.permissions import Actor
+from poms.webservice.services import holds
 from poms.webservice.services.core import Core
 from poms.webservice.testing.fakes import installed_plugins
 from poms.webservice.testing.fixtures import make_service
@@ -127,6 +128,12 @@ def campaign(site: Site, owner: Actor) -> CampaignMade:
     return site.world.campaign_with(stage("gen"), stage("reco", after="gen"), name="mc", owner=owner)
 
 
+@pytest.fixture
+def write_text(site: Site):
+    """Gives a campaign that was built a first version of its text."""
+    return partial(give_text, site)
+
+
 @dataclass(frozen=True)
 class Items:
     """One item of each kind, by the argument that names it."""
@@ -135,13 +142,18 @@ class Items:
     ids: Mapping[str, int]
 
 
-_numbers = itertools.count(1)
-
-
 @pytest.fixture
 def items(site: Site, campaign: CampaignMade) -> Items:
     """A campaign that was launched, with a launch that is held."""
     return made_items(site, campaign)
+
+
+def give_text(site: Site, campaign: CampaignMade, text: str = "[campaign]\nname = mc\n") -> None:
+    """A first version, as saving a text makes it."""
+    site.world.change(Campaign, campaign.campaign_id, version_number=1)
+    with site.core.db.write() as session:
+        session.add(CampaignVersion(campaign_id=campaign.campaign_id, number=1, text=text, source="upload",
+                                    creator=campaign.owner.experimenter_id, created=site.core.clock()))
 
 
 def made_items(site: Site, campaign: CampaignMade) -> Items:
@@ -149,8 +161,7 @@ def made_items(site: Site, campaign: CampaignMade) -> Items:
     site.world.poll()
     with site.core.db.read() as session:
         person = session.get(Experimenter, campaign.owner.experimenter_id)
-    from poms.webservice.services import holds
-
+    give_text(site, campaign)
     actor = Actor(person.experimenter_id, person.username, campaign.experiment, campaign.owner.role)
     holds.hold_stages(site.core, actor, [campaign.stage("reco")], hold=True, reason="disk full")
     held = site.world.launch(campaign, "reco").launch_id

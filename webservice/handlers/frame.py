@@ -128,7 +128,8 @@ class Exchange:
         """Arguments, actor and items; or where a page without experiment and role in its address is."""
         route, person = match.route, self.person
         assert person is not None
-        sent = {**self.sent, **match.path_arguments}
+        self.sent |= match.path_arguments
+        sent = self.sent
         for old, new in route.renames.items():
             if old in sent:
                 sent.setdefault(new, sent[old])

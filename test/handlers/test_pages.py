@@ -1,0 +1,221 @@
+"""Pages: shown to people, the same values as JSON to programs, sent only when something is new."""
+
+from __future__ import annotations
+
+import gzip
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+from poms.webservice import app
+from poms.webservice.handlers import render
+from poms.webservice.handlers.routing import Router
+from poms.webservice.testing.world import stage
+
+PAGES = [route for route in Router(app.ROUTES).routes if route.template and not route.changes]
+CANARY = '"><svg/onload=1>'
+
+
+def get(person, route, items, **more):
+    arguments = {name: number for name, number in items.ids.items() if name in route.arguments}
+    if "batch_id" in route.arguments:
+        arguments["batch_id"] = more.pop("batch_id")
+    return person.get(route.name, **arguments, **more)
+
+
+@pytest.fixture
+def batch_id(site, owner, items):
+    """A job of the submission."""
+    return site.program(owner).get("submission", items.ids["submission_id"], fmt="json").json["jobs"][0]["batch_id"]
+
+
+@pytest.mark.parametrize("route", PAGES, ids=lambda route: route.name)
+def test_every_page_can_be_opened(site, owner, items, batch_id, route):
+    """With what is in the database, not with an example."""
+    answer = get(site.browser(owner), route, items, batch_id=batch_id)
+
+    assert answer.status_int == 200, answer.text[:500]
+    assert answer.html.find("h1") is not None
+
+
+@pytest.mark.parametrize("route", PAGES, ids=lambda route: route.name)
+def test_every_page_is_json_too(site, owner, items, batch_id, route):
+    """The same values, for programs."""
+    answer = get(site.program(owner), route, items, batch_id=batch_id, fmt="json")
+
+    assert answer.status_int == 200
+    assert answer.content_type == "application/json"
+    assert isinstance(answer.json, dict)
+
+
+@pytest.mark.parametrize("route", PAGES, ids=lambda route: route.name)
+def test_an_address_without_experiment_and_role_leads_to_the_whole_one(site, owner, items, batch_id, route):
+    """So that every bookmark is unambiguous."""
+    arguments = {name: number for name, number in items.ids.items() if name in route.arguments}
+    if "batch_id" in route.arguments:
+        arguments["batch_id"] = batch_id
+
+    answer = site.browser(owner).get(route.name, place="", **arguments)
+
+    assert answer.status_int == 303
+    assert answer.headers["Location"].startswith(f"/poms/{route.name}/samdev/production")
+    assert site.browser(owner).client.get(answer.headers["Location"],
+                                          headers=site.browser(owner).headers()).status_int == 200
+
+
+def test_names_are_text_on_every_page(site, owner, write_text):
+    """Whatever people call things, no page takes it for markup."""
+    made = site.world.campaign_with(stage(CANARY, dataset=CANARY), name=CANARY, owner=owner)
+    write_text(made, f"[campaign]\nname = {CANARY}\n")
+    number = site.world.submission(made, CANARY)
+    site.world.poll()
+    ids = {"campaign_id": made.campaign_id, "campaign_stage_id": made.stage(CANARY), "submission_id": number}
+    browser = site.browser(owner)
+    jobs = browser.get("submission", number, fmt="json").json["jobs"]
+
+    for route in PAGES:
+        arguments = {name: value for name, value in ids.items() if name in route.arguments}
+        if "batch_id" in route.arguments:
+            arguments["batch_id"] = jobs[0]["batch_id"]
+        answer = browser.get(route.name, **arguments, **({"text": CANARY} if "text" in route.arguments else {}))
+        assert answer.status_int == 200, route.name
+        assert "<svg/onload" not in answer.text, route.name
+
+
+@pytest.mark.parametrize("word", ["campaigns", "held_launches", "samples"])
+def test_a_page_that_shows_nothing_new_is_not_sent_again(site, owner, items, word):
+    """The tag is of what is shown; form tokens and the time of day do not count."""
+    browser = site.browser(owner)
+    tag = browser.get(word).headers["ETag"]
+
+    again = browser.get(word, headers={"If-None-Match": tag})
+
+    assert again.status_int == 304
+    assert again.body == b""
+
+
+def test_a_page_that_shows_something_new_is_sent(site, owner, campaign):
+    """Here a second campaign."""
+    browser = site.browser(owner)
+    tag = browser.get("campaigns").headers["ETag"]
+    site.world.campaign_with(stage("gen"), name="another", owner=owner)
+
+    again = browser.get("campaigns", headers={"If-None-Match": tag})
+
+    assert again.status_int == 200
+    assert "another" in again.text
+
+
+def test_a_page_is_compressed_for_those_who_want_it(site, owner, campaign):
+    """And for nobody else."""
+    identity = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in site.identity("olive").items()}
+
+    def fetch(accepted: str) -> tuple[dict[str, str], bytes]:
+        environ = {"PATH_INFO": "/poms/campaigns/samdev/production", "REMOTE_ADDR": "127.0.0.1",
+                   "HTTP_ACCEPT_ENCODING": accepted, **identity}
+        setup_testing_defaults(environ)
+        seen: list = []
+        body = b"".join(site.wsgi(environ, lambda status, headers, *_: seen.append(dict(headers))))
+        return seen[0], body
+
+    headers, packed = fetch("gzip")
+    assert headers["Content-Encoding"] == "gzip"
+    assert b"<h1>Campaigns</h1>" in gzip.decompress(packed)
+    headers, plain = fetch("identity")
+    assert "Content-Encoding" not in headers
+    assert b"<h1>Campaigns</h1>" in plain
+
+
+@pytest.mark.parametrize(("accepted", "packed"), [
+    ("gzip", True), ("br, gzip;q=0.5", True), ("GZIP", True), ("", False), ("br", False), ("gzip; q=0", False)])
+def test_only_what_is_wanted_and_worth_it_is_compressed(accepted, packed):
+    """A short answer would only become longer, a picture as well."""
+    body = b"x" * 5000
+
+    result = render.compress(body, "text/html; charset=utf-8", accepted)
+
+    assert (result is not None) == packed
+    assert result is None or gzip.decompress(result) == body
+    assert render.compress(b"x", "text/html", accepted) is None
+    assert render.compress(body, "image/png", accepted) is None
+
+
+def test_head_has_no_body(site, owner):
+    """For those who only look whether it is there."""
+    person = site.browser(owner)
+
+    answer = person.client.head(person.address("campaigns"), headers=person.headers())
+
+    assert answer.status_int == 200
+    assert answer.body == b""
+
+
+def test_a_message_is_shown_once(site, owner):
+    """What was done is told on the next page, and only there."""
+    browser = site.browser(owner)
+    browser.post("launch_gate", {"act": "hold"})
+
+    first, second = browser.get("held_launches"), browser.get("held_launches")
+
+    assert "Launches of samdev are kept for later" in first.html.find(class_="toast").text
+    assert second.html.find(class_="toast") is None
+
+
+def test_a_message_that_we_did_not_write_is_not_shown(site, owner):
+    """Nobody puts words into our mouth by a cookie."""
+    answer = site.browser(owner).get("campaigns", headers={"Cookie": "poms_message=WyJkb25lIiwieCIsInkiXQ.forged"})
+
+    assert answer.html.find(class_="toast") is None
+
+
+def test_the_frame_offers_the_roles_that_one_may_act_in(site, owner):
+    """And the same page in each of them."""
+    page = site.browser(owner).get("campaigns", text="x").html
+    roles = {link.text: link["href"] for link in page.select("details.plate a")}
+
+    assert roles["analysis"] == "/poms/campaigns/samdev/analysis?text=x"
+    assert "superuser" not in roles
+
+
+def test_the_page_of_an_item_is_offered_in_other_roles(site, owner, items):
+    """The item stays in the address."""
+    page = site.browser(owner).get("campaign", items.ids["campaign_id"]).html
+    roles = {link.text: link["href"] for link in page.select("details.plate a")}
+
+    assert roles["analysis"] == f"/poms/campaign/samdev/analysis/{items.ids['campaign_id']}"
+
+
+def test_a_large_page_needs_few_statements(site, owner):
+    """The number of statements does not grow with what is shown."""
+    from sqlalchemy import event
+
+    for number in range(30):
+        site.world.campaign_with(stage("gen"), stage("reco", after="gen"), name=f"c{number}", owner=owner)
+    statements = []
+    event.listen(site.core.db.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    assert site.browser(owner).get("campaigns").status_int == 200
+    assert len(statements) <= 12, statements
+
+
+@pytest.mark.parametrize(("text", "found"), [("1", "/poms/submission/samdev/production/1"),
+                                             ("mc", "/poms/campaigns/samdev/production?view=all&text=mc")])
+def test_a_search_leads_straight_to_what_is_meant(site, owner, items, text, found):
+    """A number to the submission, a name to the campaigns with that name."""
+    assert site.browser(owner).get("search", search_term=text).headers["Location"] == found
+
+
+def test_a_batch_id_is_found(site, owner, items):
+    """As it stands in the mail of the batch system, with the process and all."""
+    page = site.program(owner).get("submission", items.ids["submission_id"], fmt="json").json
+    cluster, _, schedd = page["submission"]["batch_id"].partition("@")
+
+    answer = site.browser(owner).get("search", search_term=f"{cluster}.7@{schedd}")
+
+    assert answer.headers["Location"] == page["submission"]["url"]
+
+
+def test_the_tag_of_values_does_not_depend_on_form_tokens():
+    """They differ with every look."""
+    assert render.tag_of({"a": 1, "csrf_token": "x"}) == render.tag_of({"a": 1, "csrf_token": "y"})
+    assert render.tag_of({"a": 1}) != render.tag_of({"a": 2})
