@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from poms.webservice.agent import poll
 from poms.webservice.errors import BackendUnavailable, NotFound
 from poms.webservice.interfaces import JobRecord, JobState
-from poms.webservice.model import AgentTask, Job
+from poms.webservice.model import AgentTask, Experiment, Job
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import jobs, tasks
 from poms.webservice.testing.faults import Died
@@ -311,3 +311,16 @@ def test_jobs_held_for_too_much_are_removed(world, number, clock):
     world.poll()
 
     assert _jobs(world, number) == {"1.0": JobState.REMOVED, "1.1": JobState.IDLE}
+
+
+def test_jobs_of_an_experiment_that_was_left_out_are_not_forgotten(world, number):
+    """What a poll is told of an experiment that it was not made for, or that is inactive now, is kept all the same."""
+    other = world.campaign_with(stage("gen"), experiment="nova")
+    late = world.submission(other, "gen")
+    world.change(Experiment, "nova", active=False)
+    world.batch.end(late)
+    lease = tasks.take(world.core, "poll:fake", "agent one", 60)
+
+    poll.poll(world.core, lease, ["samdev"])
+
+    assert world.status(late) is Status.COMPLETED

@@ -84,7 +84,7 @@ class Agent:
         """Start tasks for experiments that appear; tasks that are no longer wanted end by themselves."""
         while not self._stopping.is_set():
             try:
-                # A pool's task is replaced by one that knows of all experiments that read the pool now.
+                # A pool's task is replaced too: the experiment through which it asks may have become inactive.
                 self._wanted = {task.name: task for task in self._tasks(active_experiments(self.core))}
                 for name in self._wanted:
                     if name not in self._threads or not self._threads[name].is_alive():

@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from poms.webservice.errors import PomsError
-from poms.webservice.model import Submission
+from poms.webservice.model import Experiment, Submission
 from poms.webservice.rules.statuses import LIVE
 from poms.webservice.services import jobs, launches, submissions
 from poms.webservice.services.core import Core
@@ -35,6 +35,16 @@ def pools(core: Core, experiments: list[str]) -> dict[str, list[str]]:
     return dict(found)
 
 
+def sharing(core: Core, pool: str) -> list[str]:
+    """Every experiment whose batch system reads this pool, also those that are not active (any more).
+
+    Their jobs are told with the others', once: what were left out here would never be told again.
+    """
+    with core.db.read() as session:
+        known = list(session.scalars(select(Experiment.experiment).order_by(Experiment.experiment)))
+    return pools(core, known).get(pool, [])
+
+
 def work_for(experiments: list[str]) -> Callable[[Core, TaskLease], str]:
     """The polling task of one pool."""
     return lambda core, lease: poll(core, lease, experiments)
@@ -45,6 +55,8 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
     backend = core.backends.jobs(experiments[0])
     snapshot = backend.snapshot()
     departures = backend.departed(lease.cursor)
+    # Asked last: whoever submitted a job that is reported here was there before it, and is among them.
+    experiments = sharing(core, backend.pool)
     counts = jobs.live_counts(snapshot.counts)
     changed = sorted(jobs.changed_submissions(core, experiments, counts))[:DETAIL_LIMIT]
     details = backend.jobs(changed) if changed else []

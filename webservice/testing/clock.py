@@ -25,6 +25,10 @@ class Clock:
             self._now += timedelta(seconds=seconds, **parts)
             return self._now
 
+    def reset(self) -> None:
+        """Back to where every test begins."""
+        self.set(START)
+
     def set(self, now: datetime) -> None:
         with self._lock:
             self._now = now

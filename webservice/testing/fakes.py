@@ -31,6 +31,14 @@ class Fakes:
         with self._lock:
             return self._catalogues.setdefault(experiment, FakeCatalogue(self.clock))
 
+    def reset(self) -> None:
+        """Empty everything in place, so that back ends that were built already can be used again."""
+        self.batch.__init__(self.clock, self.batch.pool)  # type: ignore[misc]
+        self.batch.project_of = self._begin_project
+        self.transport.__init__()  # type: ignore[misc]
+        for catalogue in self._catalogues.values():
+            catalogue.__init__(self.clock)  # type: ignore[misc]
+
     def _begin_project(self, plan: LaunchPlan) -> str:
         """Jobs that are given a definition begin a project, as real ones do."""
         catalogue = self.catalogue(plan.experiment)

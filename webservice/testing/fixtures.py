@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, event, insert, text
 
 from poms.webservice import config
 from poms.webservice.backends import Backends
@@ -102,31 +102,68 @@ def _add_vocabulary(connection) -> None:
 
 
 @pytest.fixture
-def sqlite_database(empty_sqlite_file: Path, tmp_path: Path) -> Iterator[MortalDatabase]:
-    """Empty tables on SQLite."""
-    file = tmp_path / "poms.db"
-    shutil.copyfile(empty_sqlite_file, file)
-    database = MortalDatabase(make_engine(f"sqlite:///{file}"))
-    yield database
+def make_sqlite_database(empty_sqlite_file: Path, tmp_path: Path) -> Iterator[Callable[[], MortalDatabase]]:
+    """Empty tables on SQLite, as often as they are asked for; the ones before are closed."""
+    made: list[MortalDatabase] = []
+
+    def make() -> MortalDatabase:
+        for database in made:
+            database.close()
+        file = tmp_path / f"poms{len(made) or ''}.db"
+        shutil.copyfile(empty_sqlite_file, file)
+        engine = make_engine(f"sqlite:///{file}")
+        event.listen(engine, "connect", _do_not_wait_for_the_disk)
+        made.append(MortalDatabase(engine))
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.close()
+
+
+def _do_not_wait_for_the_disk(connection, _record) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.fixture
+def make_postgresql_database(postgresql_url: str, postgresql_tables: Engine
+                             ) -> Iterator[Callable[[], MortalDatabase]]:
+    """Empty tables on PostgreSQL, as often as they are asked for: always the same ones."""
+    database = MortalDatabase(make_engine(postgresql_url, pool_size=20))
+    names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
+
+    def make() -> MortalDatabase:
+        with postgresql_tables.begin() as connection:
+            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+            _add_vocabulary(connection)
+        return database
+
+    yield make
     database.close()
 
 
 @pytest.fixture
-def postgresql_database(postgresql_url: str, postgresql_tables: Engine) -> Iterator[MortalDatabase]:
+def sqlite_database(make_sqlite_database: Callable[[], MortalDatabase]) -> MortalDatabase:
+    """Empty tables on SQLite."""
+    return make_sqlite_database()
+
+
+@pytest.fixture
+def postgresql_database(make_postgresql_database: Callable[[], MortalDatabase]) -> MortalDatabase:
     """Empty tables on PostgreSQL."""
-    names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
-    with postgresql_tables.begin() as connection:
-        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
-        _add_vocabulary(connection)
-    database = MortalDatabase(make_engine(postgresql_url, pool_size=20))
-    yield database
-    database.close()
+    return make_postgresql_database()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
-def database(request: pytest.FixtureRequest) -> MortalDatabase:
+def make_database(request: pytest.FixtureRequest) -> Callable[[], MortalDatabase]:
+    """Gives empty tables each time it is called; the test runs once on each kind of database."""
+    return request.getfixturevalue(f"make_{request.param}_database")
+
+
+@pytest.fixture
+def database(make_database: Callable[[], MortalDatabase]) -> MortalDatabase:
     """Empty tables; the test runs once on each kind of database."""
-    return request.getfixturevalue(f"{request.param}_database")
+    return make_database()
 
 
 # ------------------------------------------------------------------------------------ the service
