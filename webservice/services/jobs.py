@@ -130,10 +130,7 @@ def _update_submissions(session: Session, numbers: list[int], counts: Mapping[in
         .group_by(Job.submission_id, Job.state))
     for number, state, count in rows:
         ended[number][ENDED_COLUMNS[JobState(state)]] = count
-    # Locked in one order everywhere, so that two writers queue up instead of blocking each other.
-    for submission in session.scalars(select(Submission).where(Submission.submission_id.in_(numbers))
-                                      .order_by(Submission.submission_id).with_for_update(key_share=True)):
-        number = submission.submission_id
+    for number, submission in submissions.lock_all(session, numbers).items():
         live = dict(counts.get(number) or dict.fromkeys(LIVE_COLUMNS.values(), 0))
         done = {name: ended[number].get(name, 0) for name in ENDED_COLUMNS.values()}
         apply_counts(session, submission, live | done, at)

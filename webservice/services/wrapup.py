@@ -8,7 +8,9 @@ dependent stages), so there is no moment at which one is done and the other forg
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +40,9 @@ from poms.webservice.services.launching import LaunchRequest
 log = logging.getLogger(__name__)
 
 BATCH = 500
+TOGETHER = 100
+FILES_TOGETHER = 5_000
+SECONDS_TOGETHER = 2
 
 
 @dataclass(frozen=True)
@@ -97,26 +102,62 @@ def run(core: Core, experiment: str) -> str:
 
     A submission that cannot be judged is logged with its number and left for the next pass.
     """
-    located = waiting = failed = 0
+    done: Counter[str] = Counter()
     last = 0
-    while True:
-        candidates = load(core, experiment, after=last)
-        if not candidates:
-            break
+    while candidates := load(core, experiment, after=last):
         last = candidates[-1].submission.submission_id
+        together = Together(core.clock())
         for candidate in candidates:
-            try:
-                finding = judge(core, candidate)
-                located, waiting = (located + 1, waiting) if store(core, candidate, finding) else (located, waiting + 1)
-            except BackendUnavailable as silent:
-                failed += 1
-                _note(core, candidate, f"not decided: {silent}")
-            except Exception as error:  # One broken submission must not keep the others waiting.
-                failed += 1
-                log.exception("wrap-up failed", extra={"submission_id": candidate.submission.submission_id})
-                _note(core, candidate, f"not decided: {error}" if isinstance(error, PomsError)
-                      else "not decided because of an internal error; see the agent's log")
-    return f"{located} located, {waiting} waiting, {failed} not decided"
+            with _undecided(core, candidate, done):
+                together.judged.append((candidate, judge(core, candidate)))
+            if together.is_enough(core.clock()):
+                _store_together(core, together.judged, done)
+                together = Together(core.clock())
+        _store_together(core, together.judged, done)
+    return f"{done['located']} located, {done['waiting']} waiting, {done['failed']} not decided"
+
+
+@dataclass
+class Together:
+    """Findings that are stored in one transaction: many of them, but neither much text nor for long."""
+
+    since: datetime
+    judged: list[tuple[Candidate, Finding]] = field(default_factory=list)
+
+    def is_enough(self, now: datetime) -> bool:
+        files = sum(len(finding.inputs) + len(finding.outputs) for _, finding in self.judged)
+        return (len(self.judged) >= TOGETHER or files >= FILES_TOGETHER
+                or now - self.since > timedelta(seconds=SECONDS_TOGETHER))
+
+
+@contextmanager
+def _undecided(core: Core, candidate: Candidate, done: Counter[str]) -> Iterator[None]:
+    """One broken submission must not keep the others waiting: say what is wrong with it and go on."""
+    number = candidate.submission.submission_id
+    try:
+        yield
+    except BackendUnavailable as silent:
+        done["failed"] += 1
+        _note(core, candidate, f"not decided: {silent}")
+    except Exception as error:
+        done["failed"] += 1
+        log.exception("wrap-up failed", extra={"submission_id": number})
+        _note(core, candidate, f"not decided: {error}" if isinstance(error, PomsError)
+              else "not decided because of an internal error; see the agent's log")
+
+
+def _store_together(core: Core, judged: list[tuple[Candidate, Finding]], done: Counter[str]) -> None:
+    try:
+        located = store_all(core, judged)
+    except Exception:
+        # Find the one that cannot be stored by storing each by itself.
+        log.exception("findings could not be stored together", extra={"submissions": len(judged)})
+        for candidate, finding in judged:
+            with _undecided(core, candidate, done):
+                done["located" if store(core, candidate, finding) else "waiting"] += 1
+        return
+    done["located"] += sum(located)
+    done["waiting"] += len(located) - sum(located)
 
 
 def load(core: Core, experiment: str, *, after: int = 0, only: int | None = None) -> list[Candidate]:
@@ -171,30 +212,44 @@ def judge(core: Core, candidate: Candidate) -> Finding:
 
 def store(core: Core, candidate: Candidate, finding: Finding) -> bool:
     """Write a finding in one transaction; True if the submission became Located."""
+    return store_all(core, [(candidate, finding)])[0]
+
+
+def store_all(core: Core, judged: Sequence[tuple[Candidate, Finding]]) -> list[bool]:
+    """Write several findings in one transaction, all or none of them; for each whether it made one Located."""
+    if not judged:
+        return []
     now = core.clock()
+    numbers = {number for candidate, _ in judged
+               for number in (candidate.submission.submission_id, candidate.original.submission_id)}
+    # Each flush would ask what is there already; all is written at the end, in few statements.
+    with core.db.write() as session, session.no_autoflush:
+        locked = submissions.lock_all(session, numbers)
+        return [_store(session, candidate, finding, locked, now) for candidate, finding in judged]
+
+
+def _store(session: Session, candidate: Candidate, finding: Finding, locked: Mapping[int, Submission],
+           now: datetime) -> bool:
     number = candidate.submission.submission_id
-    with core.db.write() as session:
-        numbers = sorted({number, candidate.original.submission_id})
-        locked = {each: submissions.lock(session, each) for each in numbers}
-        submission, original = locked[number], locked[candidate.original.submission_id]
-        if submission.status_id != Status.COMPLETED:
-            return False
-        submission.wrapup_message = finding.decision.reason
-        submission.wrapup_checked_at = now
-        if finding.counts is not None:
-            submissions.set_file_counts(session, submission, consumed=finding.counts.consumed,
-                                        generated=finding.counts.generated, located=finding.counts.located)
-        if not finding.decision.done:
-            return False
-        submissions.change_status(session, submission, Status.LOCATED, at=now, actor=AGENT,
-                                  reason=finding.decision.reason)
-        _write_ledger(session, number, finding, now)
-        if finding.recovery_position is not None:
-            original.recovery_position = finding.recovery_position
-        for request in finding.owed:
-            _owe(session, request, original, now)
-        for why in finding.skipped:
-            events.record(session, "launch.skipped", now, AGENT, submission=original, reason=why)
+    submission, original = locked[number], locked[candidate.original.submission_id]
+    if submission.status_id != Status.COMPLETED:
+        return False
+    submission.wrapup_message = finding.decision.reason
+    submission.wrapup_checked_at = now
+    if finding.counts is not None:
+        submissions.set_file_counts(session, submission, consumed=finding.counts.consumed,
+                                    generated=finding.counts.generated, located=finding.counts.located)
+    if not finding.decision.done:
+        return False
+    submissions.change_status(session, submission, Status.LOCATED, at=now, actor=AGENT,
+                              reason=finding.decision.reason)
+    _write_ledger(session, number, finding, now)
+    if finding.recovery_position is not None:
+        original.recovery_position = finding.recovery_position
+    for request in finding.owed:
+        _owe(session, request, original, now)
+    for why in finding.skipped:
+        events.record(session, "launch.skipped", now, AGENT, submission=original, reason=why)
     return True
 
 
