@@ -86,7 +86,7 @@ def frame(**more: Any) -> dict[str, Any]:
         ],
         "person": {"name": "Lena Ortiz", "username": "lortiz", "initials": "LO"},
         "launches": {"allowed": True, "text": "Launches allowed", "may_change": True},
-        "counts": {"board": 6, "held_launches": 3, "campaigns": 47},
+        "nav_counts": {"board": 6, "held_launches": 3, "campaigns": 47},
         "search_text": "",
         "messages": [],
         "live_seconds": 20,

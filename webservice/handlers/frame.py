@@ -337,7 +337,7 @@ class Exchange:
         values: dict[str, Any] = {
             "url": url, "static": self.frame.static.url, "page_url": page_url, "home_url": url("home"),
             "experiment": actor.experiment if actor else "", "role": actor.role if actor else "", "experiments": [],
-            "roles": [], "person": None, "launches": None, "counts": {}, "messages": list(messages), "events_url": "",
+            "roles": [], "person": None, "launches": None, "nav_counts": {}, "messages": list(messages), "events_url": "",
             "search_text": self.sent.get("search_term", "") if isinstance(self.sent.get("search_term"), str) else ""}
         if person is None or actor is None or not actor.experiment:
             return values
@@ -352,7 +352,7 @@ class Exchange:
             "roles": [{"name": name, "url": self._page_url(page, self.sent, role=name) if page else
                        url("home", role=name)} for name in person.roles_in(actor.experiment)],
             "launches": {"allowed": gate.allowed, "text": gate.text, "may_change": person.is_root},
-            "counts": {"board": None, "held_launches": gate.held_launches or None, "campaigns": None},
+            "nav_counts": {"board": None, "held_launches": gate.held_launches or None, "campaigns": None},
         }
         return values
 

@@ -51,13 +51,16 @@ def renew(core: Core, lease: TaskLease, lease_seconds: float) -> bool:
 
 
 def finish(core: Core, lease: TaskLease, *, next_at: datetime, message: str = "", error: str = "") -> None:
-    """Give the lease back and record how it went; nothing if it was taken over meanwhile."""
+    """Give the lease back and record how it went; nothing if it was taken over meanwhile.
+
+    The owner stays on record: it is who did the task last.
+    """
     now = core.clock()
     outcome = {"failed_at": now, "error": error} if error else {"succeeded_at": now, "error": None, "message": message}
     with core.db.write() as session:
         session.execute(
             update(AgentTask).where(AgentTask.name == lease.name, AgentTask.lease_epoch == lease.epoch)
-            .values(lease_owner=None, lease_until=None, next_at=next_at, **outcome))
+            .values(lease_until=None, next_at=next_at, **outcome))
 
 
 def list_tasks(core: Core) -> list[AgentTask]:

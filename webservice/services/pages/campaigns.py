@@ -195,7 +195,7 @@ def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[
         "stages": rows, "counts": counts, "happened": events, "definition": _definition(campaign, stages, head, url),
         "edges": [{"tail": by_number[link.provider_campaign_stage_id]["name"],
                    "head": by_number[link.consumer_campaign_stage_id]["name"],
-                   "label": "" if link.file_patterns == "%" else link.file_patterns,
+                   "label": "", "patterns": link.file_patterns,
                    "waits": not by_number[link.consumer_campaign_stage_id]["total"]}
                   for link in links if link.consumer_campaign_stage_id in by_number],
     }
@@ -212,8 +212,8 @@ def stage_row(stage: CampaignStage, newest: dict[int, Any], last: dict[int, Subm
         "url": url("stage", campaign_stage_id=stage.campaign_stage_id), "why": _why(stage, status, last, links),
         "depth": depths.get(stage.campaign_stage_id, 0), "done": percent_text(counts), "done_text": done_text(counts),
         "counts": counts, "total": sum(counts.values()), "running": stage.jobs_running, "idle": stage.jobs_idle,
-        "failed": stage.jobs_failed, "held": stage.jobs_held, "files_out": stage.files_generated,
-        "files_in": stage.files_consumed,
+        "failed": stage.jobs_failed, "removed": stage.jobs_removed, "held": stage.jobs_held,
+        "files_out": stage.files_generated, "files_in": stage.files_consumed,
     }
 
 
@@ -273,7 +273,7 @@ def _figures(rows: list[dict[str, Any]], counts: dict[str, int]) -> list[dict[st
         {"label": "Stages located", "value": f"{located}", "unit": f"of {len(rows)}"},
         {"label": "Jobs now", "value": f"{counts.get('Running', 0):,}", "unit": "running",
          "note": f"{counts.get('Idle', 0):,} idle, {counts.get('Held', 0):,} held"},
-        {"label": "Failed or removed", "value": f"{counts.get('Failed', 0) + counts.get('Removed', 0):,}",
+        {"label": "Failed or removed", "value": f"{sum(row['failed'] + row['removed'] for row in rows):,}",
          "unit": "jobs", "note": "their files are left to recoveries"},
         {"label": "Files made", "value": f"{sum(row['files_out'] for row in rows):,}",
          "note": f"{sum(row['files_in'] for row in rows):,} files consumed"},

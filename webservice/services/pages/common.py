@@ -24,11 +24,16 @@ STATE_WORDS = {JobState.IDLE: "Idle", JobState.RUNNING: "Running", JobState.REMO
 
 
 def job_counts(row: Submission | CampaignStage, *, located: bool = False) -> dict[str, int]:
-    """Jobs by state of a submission or a stage; finished ones are shown as Located once their files are."""
+    """Jobs by state of a submission or a stage.
+
+    Once the files are located, finished jobs are shown as Located, and those that failed or were removed
+    count no more: what they left was processed again, or given up.
+    """
     counts = {word: getattr(row, name) for name, word in JOB_WORDS.items() if getattr(row, name)}
-    if located and "Completed" in counts:
-        counts["Located"] = counts.pop("Completed")
-    return counts
+    if not located:
+        return counts
+    return {"Located" if word == "Completed" else word: number for word, number in counts.items()
+            if word not in ("Failed", "Removed")}
 
 
 def add_counts(many: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -11,15 +11,20 @@ from sqlalchemy.orm import aliased
 
 from poms.webservice import __version__
 from poms.webservice.errors import Invalid, PomsError, Problem
+from poms.webservice.interfaces import LaunchPlan
 from poms.webservice.model import Campaign, CampaignStage, Experiment, Launch, ServiceSetting
 from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
+from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.services import launching, tasks
+from poms.webservice.services.campaigns import diff_lines
 from poms.webservice.services.core import Core
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services.launching import LaunchRequest, Prepared
 from poms.webservice.services.pages.common import Url, names_of, page_of
 
 PAGE = 50
+LATE = timedelta(minutes=10)
+"""A task without success, or an agent without work, for so long is not well."""
 
 _DOES = {"poll": "asks the batch system and records what changed", "upkeep": "ends what got stuck",
          "wrapup": "finds the output of completed submissions, launches recoveries and next stages"}
@@ -84,27 +89,53 @@ def preview_page(core: Core, actor: Actor, url: Url, stage_id: int, *, test: boo
         problems = [Problem("cs_split_type", str(end))]
     with core.db.read() as session:
         stage = launching.load_stage(session, stage_id, actor.experiment)
+        last = session.scalar(select(Launch).where(Launch.campaign_stage_id == stage_id, Launch.plan.is_not(None))
+                              .order_by(Launch.launch_id.desc()).limit(1))
     refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
     files = _file_count(core, stage, prepared.dataset) if prepared else None
     plan = prepared.plan_for(0) if prepared else None
+    campaign = stage.campaign
     return {
         "stage": {"id": stage_id, "name": stage.name, "url": url("stage", campaign_stage_id=stage_id),
-                  "campaign": {"name": stage.campaign.name if stage.campaign else "",
-                               "url": url("campaign", campaign_id=stage.campaign_id) if stage.campaign else ""}},
-        "test": test, "figures": [{"label": "Input files", "value": "–" if files is None else f"{files:,}"},
-                                  {"label": "Dataset", "value": prepared.dataset if prepared and prepared.dataset
-                                   else "none"}],
-        "command": plan.command if plan else "", "runs_on": f"{plan.host or 'this host'} as "
-        f"{plan.account or 'the service'}" if plan else "", "diff": [], "last": None,
-        "dataset": {"name": prepared.dataset, "query": "", "note": ""} if prepared and prepared.dataset else None,
-        "checks": [], "problems": problems, "file_count": files, "job_count": None, "launch_key": key,
+                  "campaign": {"name": campaign.name if campaign else "",
+                               "url": url("campaign", campaign_id=stage.campaign_id) if campaign else ""}},
+        "figures": [{"label": "Input files", "value": "–" if files is None else f"{files:,}"},
+                    {"label": "Dataset", "value": (prepared.dataset if prepared else "") or "none"}],
+        "test": test, "problems": problems, "file_count": files, "job_count": None, "launch_key": key, "dataset": None,
+        "command": plan.command if plan else "",
+        "runs_on": f"{plan.host or 'this host'} as {plan.account or 'the service'}" if plan else "",
         "environment": [{"name": name, "value": value} for name, value in plan.environment if "key-" not in value]
         if plan else [],
-        "recoveries": [{"name": entry.recovery_type, "description": "",
+        "diff": _difference(last, plan), "last": {
+            "id": last.submission_id, "at": last.created, "url": url("submission", submission_id=last.submission_id),
+        } if last else None,
+        "checks": _checks(prepared, stage, files),
+        "recoveries": [{"name": entry.recovery_type, "description": RECOVERY_WORDS.get(entry.recovery_type, ""),
                         "overrides": " ".join(f"{name}{value}" for name, value in entry.param_overrides)}
                        for entry in stage.job_type.recoveries],
         "hold_text": prepared.hold_reason if prepared else "", "may": {"launch": refusal is None and not problems},
     }
+
+
+def _difference(last: Launch | None, plan: LaunchPlan | None) -> list[dict[str, str]]:
+    """What of the command differs from the stage's last launch, argument by argument."""
+    if last is None or plan is None:
+        return []
+    return diff_lines(last.plan["command"].replace(" ", "\n"), plan.command.replace(" ", "\n"))
+
+
+def _checks(prepared: Prepared | None, stage: CampaignStage, files: int | None) -> list[dict[str, Any]]:
+    """What was looked at before the launch, each with its finding."""
+    if prepared is None:
+        return []
+    checks = [{"ok": not prepared.hold_reason, "text": "Launches are allowed", "note": prepared.hold_reason},
+              {"ok": True, "text": "Every name in the command is known", "note": ""}]
+    if prepared.dataset:
+        note = "the catalogue knows no definition of this name" if files is None else f"{files:,} files"
+        checks.append({"ok": bool(files), "text": f"Dataset {prepared.dataset} has files", "note": note})
+    elif stage.campaign_stage_type != "generator":
+        checks.append({"ok": False, "text": "A dataset is given", "note": "only generators run without input"})
+    return checks
 
 
 def _file_count(core: Core, stage: CampaignStage, dataset: str) -> int | None:
@@ -129,13 +160,17 @@ def agents_page(core: Core, actor: Actor) -> dict[str, Any]:
             .where(launch.state.in_(("owed", "queued")), launch.experiment == actor.experiment)).one()
     systems = [_health(core, actor.experiment, kind, title)
                for kind, title in (("jobs", "batch system"), ("data", "file catalogue"))]
-    shown = [_task(row, now) for row in rows]
+    shown = [_task(row, now, core.settings.agent) for row in rows]
     well = bool(shown) and all(task["well"] for task in shown) and all(system["well"] for system in systems)
-    owners = sorted({row.lease_owner for row in rows if row.lease_owner})
+    seen: dict[str, Any] = {}
+    for row in rows:
+        if row.lease_owner and row.started_at:
+            seen[row.lease_owner] = max(row.started_at, seen.get(row.lease_owner, row.started_at))
     return {
         "well": well, "summary": "Everything is being looked after." if well else
         "Some duty is not being done; see below." if shown else "No agent has run yet: start one with poms agent.",
-        "agents": [{"name": owner, "host": owner.partition(":")[0], "seen_at": now, "well": True} for owner in owners],
+        "agents": [{"name": owner, "host": owner.partition(":")[0], "seen_at": at, "well": now - at < LATE}
+                   for owner, at in sorted(seen.items())],
         "tasks": shown, "systems": systems, "version": __version__,
         "figures": [{"label": "Launches waiting", "value": f"{waiting:,}"},
                     {"label": "Oldest of them", "value": "–" if oldest is None else
@@ -143,13 +178,15 @@ def agents_page(core: Core, actor: Actor) -> dict[str, Any]:
     }
 
 
-def _task(row: Any, now: Any) -> dict[str, Any]:
+def _task(row: Any, now: Any, settings: Any) -> dict[str, Any]:
     last = max((at for at in (row.succeeded_at, row.failed_at) if at), default=None)
     seconds = (last - row.started_at).total_seconds() if last and row.started_at and last >= row.started_at else None
-    late = row.succeeded_at is None or now - row.succeeded_at > timedelta(minutes=10)
+    late = row.succeeded_at is None or now - row.succeeded_at > LATE
+    every = {"wrapup": settings.wrapup_seconds, "poll": settings.poll_seconds, "upkeep": settings.poll_seconds}
     return {"name": row.name, "agent": row.lease_owner or "", "last_success_at": row.succeeded_at, "seconds": seconds,
             "does": _DOES.get(row.name.partition(":")[0], ""), "error": row.error or "", "error_at": row.failed_at,
-            "message": row.message or "", "every_seconds": None, "well": not row.error and not late}
+            "message": row.message or "", "every_seconds": every.get(row.name.partition(":")[0]),
+            "well": not row.error and not late}
 
 
 def _health(core: Core, experiment: str, kind: str, title: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from poms.webservice.model import (
 )
 from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
+from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.rules.statuses import NEEDS_PERSON
 from poms.webservice.services import launching
 from poms.webservice.services.core import Core
@@ -62,18 +63,19 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
             "since": this["since"], "held": bool(held), "held_by": names.get(stage.hold_experimenter_id, ""),
             "campaign": {"id": campaign.campaign_id, "name": campaign.name,
                          "url": url("campaign", campaign_id=campaign.campaign_id)} if campaign else None,
-            "fed_by": [{"text": link.provider.name, "url": rows[link.provider_campaign_stage_id]["url"]}
+            "fed_by": [{"text": _fed_text(link), "url": rows[link.provider_campaign_stage_id]["url"]}
                        for link in links if link.consumer_campaign_stage_id == stage_id],
             "feeds": [{"text": link.consumer.name, "url": rows[link.consumer_campaign_stage_id]["url"]}
                       for link in links if link.provider_campaign_stage_id == stage_id]},
         "notices": _notices(this, held, url), "figures": _figures(stage, this),
         "submissions": submission_rows(latest, names, {stage_id: stage.name}, url), "submission_count": int(total or 0),
         "settings": _settings(stage), "job_type": _job_type(stage), "login_setup": _login_setup(stage),
-        "recoveries": [{"name": entry.recovery_type, "description": "", "overrides": _pairs(entry.param_overrides)}
+        "recoveries": [{"name": entry.recovery_type, "description": RECOVERY_WORDS.get(entry.recovery_type, ""),
+                        "overrides": _pairs(entry.param_overrides)}
                        for entry in stage.job_type.recoveries],
         "stages": list(rows.values()),
         "edges": [{"tail": link.provider.name, "head": link.consumer.name,
-                   "label": "" if link.file_patterns == "%" else link.file_patterns,
+                   "label": "", "patterns": link.file_patterns,
                    "waits": not rows[link.consumer_campaign_stage_id]["total"]} for link in links],
         "schedule": "", "next_launch_at": None, "happened": events,
         "live": {"running": stage.jobs_running, "idle": stage.jobs_idle, "held": stage.jobs_held},
@@ -91,6 +93,11 @@ def _load(session: Session, actor: Actor, stage_id: int) -> CampaignStage:
     if stage is None:
         raise NotFound(f"There is no stage {stage_id} in {actor.experiment}.")
     return stage
+
+
+def _fed_text(link: CampaignDependency) -> str:
+    """The stage that feeds this one, and with which of its files if not with all."""
+    return link.provider.name + ("" if link.file_patterns == "%" else f" ({link.file_patterns})")
 
 
 def _notices(this: dict[str, Any], held: str, url: Url) -> list[dict[str, Any]]:

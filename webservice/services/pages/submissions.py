@@ -25,6 +25,7 @@ from poms.webservice.model import (
 )
 from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
+from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.rules.statuses import FINAL, LIVE, NEEDS_PERSON, Status, find_status
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.campaigns import campaign_head
@@ -32,9 +33,6 @@ from poms.webservice.services.pages.common import STATE_WORDS, Url, happened, jo
 
 PAGE = 50
 FILES_PAGE = 200
-
-_RECOVERY_WORDS = {"consumed_status": "files that were not consumed"}
-
 
 def submission_rows(found: Sequence[Submission], names: Mapping[int | None, str], stages: Mapping[int, str],
                     url: Url) -> list[dict[str, Any]]:
@@ -312,7 +310,8 @@ def _recovery_kinds(core: Core, item: Submission) -> Mapping[str, str]:
     try:
         return core.backends.data(item.experiment).recovery_kinds()
     except PomsError:
-        return _RECOVERY_WORDS
+        # The catalogue does not answer; what can be asked for is then offered by name, and checked when asked.
+        return RECOVERY_WORDS
 
 
 # -------------------------------------------------------------------------------------- faces
