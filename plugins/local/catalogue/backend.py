@@ -322,9 +322,10 @@ def _origins(scope: Scope, submission: SubmissionView, file_ids: Sequence[int]) 
     project_id = projects.get(scope, submission.project)["project_id"]
     names: dict[int, str] = {}
     for some in files.chunks(sorted({each for reached in above.values() for each in reached})):
-        names |= dict(scope.connection.execute(
+        rows = scope.connection.execute(
             select(table.c.file_id, table.c.file_name).join(members, members.c.file_id == table.c.file_id)
-            .where(members.c.project_id == project_id, table.c.file_id.in_(some))).tuples().all())
+            .where(members.c.project_id == project_id, table.c.file_id.in_(some)))
+        names |= {row.file_id: row.file_name for row in rows}
     return {each: {names[one] for one in reached if one in names} for each, reached in above.items()}
 
 

@@ -7,10 +7,11 @@ stride) are subqueries. With no availability said, files must be good and locate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     Alias,
     BigInteger,
     ColumnElement,
@@ -34,8 +35,12 @@ from .conditions import Column
 from .language import AllOf, AnyOf, Combined, Definition, Dimension, Modified, Negated, Node, Relative, Value
 from .vocabulary import ALWAYS_KNOWN_PARAMETERS, DIMENSIONS, DimensionType, suggestion
 
-MAX_EXPANDED_TERMS = 4_000
+MAX_EXPANDED_TERMS = 600
 SNAPSHOT_IDENTITIES = ("snapshot_id", "dataset_def_name", "dataset_def_id")
+# SQLite reads neither a hundred nested parentheses nor five hundred selects in one union.
+NESTED_SELECTS = 3
+NESTED_CONDITIONS = 8
+UNITED_AT_ONCE = 200
 PROJECT_IDENTITIES = ("project_name", "project_id")
 PROJECT_SNAPSHOTS = ("snapshot_for_project_name", "snapshot_for_project_id")
 FROZEN_PLACES = ("snapshot", "frozen", "project", "process")
@@ -50,8 +55,9 @@ class Compiler:
         self._dialect = connection.dialect.name
         self._text = ""
         self._open: list[str] = []
-        self._known: dict[str, Node] = {}
+        self._shared: dict[str, CTE | None] = {}
         self._terms = 0
+        self._nesting = 0
 
     # ------------------------------------------------------------------------------- what is asked
 
@@ -77,8 +83,8 @@ class Compiler:
         finally:
             self._open = []
 
-    def _start(self, text: str, build: Any) -> Select[Any]:
-        self._text, self._terms = text, 0
+    def _start(self, text: str, build: Callable[[Node], Select[Any]]) -> Select[Any]:
+        self._text, self._terms, self._shared, self._nesting = text, 0, {}, 0
         try:
             return build(self._parsed(text))
         except language.Unreadable as problem:
@@ -101,7 +107,13 @@ class Compiler:
         source = tables.files.alias()
         if isinstance(node, Modified) and node.is_cut:
             return self._cut(node)
-        return select(source.c.file_id).where(self._universe(source), self._condition(node, source, implied=implied))
+        found = select(source.c.file_id).where(
+            self._universe(source), self._condition(node, source, implied=implied))
+        return self._aside(found)
+
+    def _aside(self, found: Select[Any]) -> Select[Any]:
+        """What is nested deeply is written beside the statement, in its WITH, and only named in it."""
+        return select(found.cte().c.file_id) if self._nesting > NESTED_SELECTS else found
 
     def _cut(self, node: Modified) -> Select[Any]:
         """Offset, then stride, then limit, over the files in their fixed order."""
@@ -119,7 +131,7 @@ class Compiler:
                 taken = taken.offset(literal(node.offset, BigInteger))
         if node.limit is not None:
             taken = taken.limit(literal(node.limit, BigInteger))
-        return select(taken.subquery().c.file_id)
+        return self._aside(select(taken.subquery().c.file_id))
 
     def _available(self, node: Modified, source: Alias) -> Column:
         """The files of what stands before ``with``, of the availability that it says."""
@@ -132,6 +144,18 @@ class Compiler:
 
     def _condition(self, node: Node, source: Alias, *, implied: bool) -> Column:
         """``implied``: the default availability applies to what has none of its own."""
+        if self._nesting > language.MAX_DEPTH:
+            raise Invalid(f"query limit: with the definitions it refers to, the query is nested more than "
+                          f"{language.MAX_DEPTH} deep")
+        self._nesting += 1
+        try:
+            if self._nesting % NESTED_CONDITIONS == 0:
+                return source.c.file_id.in_(self._ids(node, implied=implied))
+            return self._condition_of(node, source, implied=implied)
+        finally:
+            self._nesting -= 1
+
+    def _condition_of(self, node: Node, source: Alias, *, implied: bool) -> Column:
         if isinstance(node, Modified):
             if node.is_cut:
                 return source.c.file_id.in_(self._cut(node))
@@ -170,9 +194,11 @@ class Compiler:
 
     def _any(self, items: Sequence[Node], source: Alias, *, implied: bool) -> Column:
         if all(self._is_simple(item) for item in items):
-            return or_(*(self._condition(item, source, implied=implied) for item in items))
+            return conditions.any_of([self._condition(item, source, implied=implied) for item in items])
         # A union of subqueries is planned well where alternatives of subqueries are not.
-        return source.c.file_id.in_(union_all(*(self._ids(item, implied=implied) for item in items)))
+        found = [self._ids(item, implied=implied) for item in items]
+        return conditions.any_of([source.c.file_id.in_(union_all(*found[start:start + UNITED_AT_ONCE]))
+                                  for start in range(0, len(found), UNITED_AT_ONCE)])
 
     def _combined(self, node: Combined, source: Alias, *, implied: bool) -> Column:
         if node.operator == "union":
@@ -206,18 +232,31 @@ class Compiler:
     # ------------------------------------------------------------------------------- definitions
 
     def _definition(self, node: Definition, source: Alias) -> Column:
-        """The files that the definition gives now, with its own modifiers applied inside."""
+        """The files that the definition gives now, with its own modifiers applied inside.
+
+        One that is named several times is worked out once more and then shared: definitions that
+        double each other do not grow without bounds.
+        """
+        if node.name not in self._shared or node.name in self._open:
+            self._shared[node.name] = None
+            return self._expanded(node, lambda body: self._condition(body, source, implied=True))
+        shared = self._shared[node.name]
+        if shared is None:
+            shared = self._expanded(node, lambda body: self._ids(body, implied=True)).cte()
+            self._shared[node.name] = shared
+        return source.c.file_id.in_(select(shared.c.file_id))
+
+    def _expanded(self, node: Definition, build: Callable[[Node], Any]) -> Any:
+        """Build something of what the definition says."""
         if node.name in self._open:
             chain = " -> ".join([*self._open, node.name])
             raise Invalid(f"the definition {node.name!r} refers to itself: {chain}")
-        if len(self._open) >= language.MAX_DEPTH:
-            raise Invalid(f"query limit: definitions refer to each other more than {language.MAX_DEPTH} deep")
         outer = self._text
         self._open.append(node.name)
         try:
             # A mistake inside is shown in the text of that definition.
             self._text = self._definition_text(node)
-            return self._condition(self._parsed(self._text), source, implied=True)
+            return build(self._parsed(self._text))
         except language.Unreadable as problem:
             raise language.located(self._text, problem.position, f"in the definition {node.name!r}: {problem.message}"
                                    ) from None

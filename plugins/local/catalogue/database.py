@@ -21,7 +21,9 @@ from poms.webservice.errors import BackendUnavailable
 
 BUSY_SECONDS = 30
 # How often SQLite looks at its time limit, in steps of its machine: every few milliseconds.
-SQLITE_STEPS = 200_000
+SQLITE_STEPS = 20_000
+# PostgreSQL's SQLSTATE of a statement that was stopped.
+QUERY_CANCELED = "57014"
 
 
 class QueryLimit(BackendUnavailable):
@@ -106,7 +108,7 @@ def _named_failure(limit_seconds: float) -> Iterator[None]:
         yield
     except DBAPIError as error:
         reason = str(error.orig).strip()
-        if reason == "interrupted" or "statement timeout" in reason:
+        if reason == "interrupted" or getattr(error.orig, "pgcode", "") == QUERY_CANCELED:
             raise QueryLimit(
                 f"query limit: the catalogue stopped a query after {limit_seconds:g} s; ask for fewer files at a time"
             ) from error

@@ -19,8 +19,11 @@ from poms.webservice.errors import Invalid, Problem
 from poms.webservice.rules.sam_queries import NUMBER_OR_DATE, RESERVED, quote
 
 MAX_LENGTH = 2_000_000
-MAX_DEPTH = 60
-MAX_TERMS = 2_000
+MAX_DEPTH = 24
+# SQLite refuses an expression of more than a thousand steps.
+MAX_TERMS = 600
+MAX_PATTERNS = 300
+MAX_VALUES = 20_000
 AVAILABILITIES = ("default", "physical", "anylocation", "virtual")
 MODIFIERS = ("limit", "offset", "stride", "availability")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
@@ -390,8 +393,8 @@ def _explained(text: str, error: UnexpectedInput) -> tuple[int, str]:
             return position, f"syntax error at '{character}': a value that holds one must stand in quotes"
         word = re.match(rf"[{WORD_CHARACTERS}]+", text[position:])
         if word and word[0].lower() in RESERVED:
-            return position, (f"syntax error: '{word[0]}' stands where a name or a value is expected; quote it if it is "
-                              f"meant as a value")
+            return position, (f"syntax error: '{word[0]}' stands where a name or a value is expected; quote it if it "
+                              f"is meant as a value")
         return position, f"syntax error at '{word[0] if word else character}'"
     return position, "syntax error"
 
@@ -423,6 +426,12 @@ def _check_size(text: str, tree: Node) -> None:
     nodes = walk(tree)
     if len(nodes) > MAX_TERMS:
         raise Invalid(f"query limit: the query has {len(nodes)} terms, at most {MAX_TERMS}: write lists as a,b,c")
+    values = [value for node, _ in nodes if isinstance(node, Dimension) for value in node.values]
+    if len(values) > MAX_VALUES:
+        raise Invalid(f"query limit: the query lists {len(values)} values, at most {MAX_VALUES}: use a snapshot")
+    patterns = sum(isinstance(value, Range) or "%" in value.text or "?" in value.text for value in values)
+    if patterns > MAX_PATTERNS:
+        raise Invalid(f"query limit: the query has {patterns} patterns and ranges, at most {MAX_PATTERNS}")
     if max(depth for _, depth in nodes) > MAX_DEPTH:
         raise Invalid(f"query limit: the query is nested more than {MAX_DEPTH} deep")
     kinds = [node.kind for node, _ in nodes if isinstance(node, Relative)]

@@ -357,8 +357,9 @@ def summary(scope: Scope, name: str, *, process_limit: int | None = None) -> dic
 
 def _counted(scope: Scope, column: Any, of: Any, project: Mapping[str, Any]) -> dict[str, int]:
     """How many rows of a project have each value of a column."""
-    query = select(column, func.count()).where(of == project["project_id"]).group_by(column)
-    return dict(scope.connection.execute(query).tuples().all())
+    query = select(column.label("value"), func.count().label("number")).where(
+        of == project["project_id"]).group_by(column)
+    return {row.value: row.number for row in scope.connection.execute(query)}
 
 
 def _process_list(scope: Scope, project: Mapping[str, Any], limit: int | None) -> list[dict[str, Any]]:

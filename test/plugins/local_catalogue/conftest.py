@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from poms.plugins.local import catalogue as plugin
-from poms.plugins.local.catalogue import database
+from poms.plugins.local.catalogue import database, files, tables
 from poms.plugins.local.catalogue.backend import LocalCatalogue
 from poms.webservice import migrations
 from poms.webservice.interfaces import PluginContext
@@ -44,7 +45,6 @@ class Site:
         self.url = url
         self.clock = Clock()
         self._directory = directory
-        migrations.upgrade(url, plugin.poms_databases())
 
     def context(self, experiment: str = "samdev", **options: Any) -> PluginContext:
         return PluginContext(
@@ -56,20 +56,27 @@ class Site:
 
     def declare(self, *names: str, experiment: str = "samdev", located: bool = True, **more: Any) -> None:
         """Declare files, with a location unless told otherwise."""
-        from poms.plugins.local.catalogue import files
         with self.catalogue(experiment).writing() as scope:
             files.declare(scope, [{"file_name": name, "file_size": 10, "file_type": "test"} | more for name in names])
             for name in names if located else ():
                 files.change_locations(scope, name, add=["disk:/data"])
 
 
-def _databases(kind: str, directory: Path) -> Iterator[str]:
-    if kind == "sqlite":
-        yield f"sqlite:///{directory / 'catalogue.db'}"
-        return
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the tables, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "catalogue.db"
+    migrations.upgrade(f"sqlite:///{path}", plugin.poms_databases())
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A database of this run's own on the server, with the tables; "" if there is no server."""
     server = os.environ.get(POSTGRESQL)
     if not server:
-        pytest.skip(f"{POSTGRESQL} names no PostgreSQL server")
+        yield ""
+        return
     # A bare postgresql:// would ask for another driver than the one POMS comes with.
     base = make_url(server).set(drivername="postgresql+psycopg2")
     name = f"catalogue_{uuid.uuid4().hex[:12]}"
@@ -77,6 +84,7 @@ def _databases(kind: str, directory: Path) -> Iterator[str]:
     with admin.connect() as connection:
         connection.execute(text(f'CREATE DATABASE "{name}"'))
     url = base.set(database=name).render_as_string(hide_password=False)
+    migrations.upgrade(url, plugin.poms_databases())
     yield url
     database.engine_for(url).dispose()
     with admin.connect() as connection:
@@ -84,21 +92,32 @@ def _databases(kind: str, directory: Path) -> Iterator[str]:
     admin.dispose()
 
 
+def _empty_site(kind: str, directory: Path, empty_file: Path, postgresql_url: str) -> Iterator[Site]:
+    if kind == "sqlite":
+        shutil.copyfile(empty_file, directory / "catalogue.db")
+        url = f"sqlite:///{directory / 'catalogue.db'}"
+    elif postgresql_url:
+        url = postgresql_url
+        with database.engine_for(url).begin() as connection:
+            names = ", ".join(table.name for table in tables.metadata.sorted_tables)
+            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+    else:
+        pytest.skip(f"{POSTGRESQL} names no PostgreSQL server")
+    yield Site(url, directory)
+    database.engine_for(url).dispose()
+
+
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
 
 @pytest.fixture(params=KINDS)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, tmp_path: Path, empty_file: Path, postgresql_url: str) -> Iterator[Site]:
     """An empty catalogue for one test."""
-    for url in _databases(request.param, tmp_path):
-        yield Site(url, tmp_path)
-        database.engine_for(url).dispose()
+    yield from _empty_site(request.param, tmp_path, empty_file, postgresql_url)
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def shared_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def shared_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, empty_file: Path,
+                postgresql_url: str) -> Iterator[Site]:
     """A catalogue that all tests of a module fill once and only read."""
-    directory = tmp_path_factory.mktemp("catalogue")
-    for url in _databases(request.param, directory):
-        yield Site(url, directory)
-        database.engine_for(url).dispose()
+    yield from _empty_site(request.param, tmp_path_factory.mktemp("catalogue"), empty_file, postgresql_url)
