@@ -26,8 +26,11 @@ from typing import Any
 from poms.plugins.local.batch import processes, projects, queue
 from poms.plugins.local.batch.spool import Identity, Options, Spool, read_document, try_lock
 from poms.plugins.local.batch.supervisor import (
+    ENDING_FILE,
     EXIT_FILE,
     JOB_FILE,
+    MAX_DESCRIPTORS,
+    REFUSED_FILE,
     RESULT_FILE,
     RUNNER_LOCK,
     STOP_FILE,
@@ -46,6 +49,7 @@ MAX_FALSE_STARTS = 5
 PRUNE_SECONDS = 3600.0
 DAY_SECONDS = 86400.0
 LOG_BYTES = 10_000_000
+WORK_FILES = (JOB_FILE, EXIT_FILE, STOP_FILE, REFUSED_FILE, ENDING_FILE, SUPERVISOR_LOCK, RUNNER_LOCK, RESULT_FILE)
 
 
 def ensure_master(spool: Spool) -> None:
@@ -153,7 +157,7 @@ class Master:
         signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
         logger.info("master of %s began", self.spool.directory)
         quiet_since = time.monotonic()
-        while not self.stopping:
+        while not self.stopping and self.spool.database.exists():
             if self._cycle():
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since > self._options.idle_exit_seconds and self._may_exit():
@@ -290,7 +294,7 @@ class Master:
         if runner_lock is None:
             return True
         os.close(runner_lock)
-        return (directory / JOB_FILE).exists() or (directory / "refused.json").exists()
+        return (directory / JOB_FILE).exists() or (directory / REFUSED_FILE).exists()
 
     def _book(self, results: list[tuple[sqlite3.Row, dict[str, Any]]]) -> None:
         lines = []
@@ -305,7 +309,7 @@ class Master:
             logger.info("job %d.%d: %s", *this, line)
             self._note(*this, line)
         for seen, _ in results:
-            for name in (JOB_FILE, EXIT_FILE, STOP_FILE, "refused.json", SUPERVISOR_LOCK, RUNNER_LOCK, RESULT_FILE):
+            for name in WORK_FILES:
                 (self._directory(seen) / name).unlink(missing_ok=True)
 
     def _with_patience(self, job: tuple[int, int], result: dict[str, Any]) -> dict[str, Any]:
@@ -395,7 +399,7 @@ class Master:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
         os.closerange(3, kept)
-        os.closerange(max(kept, 2) + 1, 4096)
+        os.closerange(max(kept, 2) + 1, MAX_DESCRIPTORS)
         processes.set_name(name)
 
     def _attempt(self, row: sqlite3.Row) -> Attempt:

@@ -18,6 +18,8 @@ from pathlib import Path
 DAEMON_MARK = "_POMS_LOCAL_BATCH_DAEMON"
 JOB_MARK = "_POMS_LOCAL_BATCH_JOB"
 
+FREEZE_SECONDS = 1.0
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PR_SET_CHILD_SUBREAPER = 36
@@ -156,6 +158,21 @@ def proportional_bytes(pids: Iterable[int]) -> int:
             continue
         total += sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
     return total
+
+
+def freeze(pid: int, started: int) -> bool:
+    """Stop a process (SIGSTOP); False if it has ended by itself. Until SIGCONT it then cannot end any more."""
+    limit = time.monotonic() + FREEZE_SECONDS
+    while is_alive(pid, started):
+        signal_all([pid], signal.SIGSTOP)
+        process = find_process(pid)
+        if process is not None and process.state in "Tt":
+            return True
+        # In the kernel, waiting for a device: neither frozen nor ended, but certainly not finished.
+        if time.monotonic() > limit:
+            return True
+        time.sleep(0.002)
+    return False
 
 
 def signal_all(pids: Iterable[int], number: signal.Signals) -> None:

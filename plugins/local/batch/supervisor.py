@@ -35,8 +35,10 @@ from poms.plugins.local.batch.spool import read_document, try_lock, write_file
 MIB = 1024 * 1024
 LOST_GRACE_SECONDS = 3.0
 KILL_LIMIT_SECONDS = 30.0
+MAX_DESCRIPTORS = 4096
 
 JOB_FILE, EXIT_FILE, RESULT_FILE, STOP_FILE = "job.json", "exit.json", "result.json", "stop"
+REFUSED_FILE, ENDING_FILE = "refused.json", "ending.json"
 SUPERVISOR_LOCK, RUNNER_LOCK = "supervisor.lock", "runner.lock"
 
 
@@ -69,9 +71,18 @@ def supervise(attempt: Attempt, *, adopt: bool, notify: Callable[[], Any]) -> No
     processes.become_subreaper()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     watch = _Watch(attempt)
-    if not adopt:
-        watch.start_runner()
-    result = watch.follow()
+    try:
+        if adopt:
+            watch.take_over()
+        else:
+            watch.start_runner()
+        result = watch.follow()
+    except FileNotFoundError:
+        if attempt.directory.exists():
+            raise
+        # Somebody removed the spool: nobody will ever ask for this job, so it must not run on.
+        watch.abandon()
+        return
     if result["kind"] == "exited":
         result = _copy_outputs(attempt, result)
     keep = attempt.keep_scratch == "always" or (attempt.keep_scratch == "failed" and result.get("exit_code") != 0)
@@ -91,6 +102,8 @@ class _Watch:
         self.cpu_seconds = 0.0
         self.ending: dict[str, Any] | None = None
         self._pace = 0.02
+        self._was_signalled = False
+        self._job: dict[str, Any] | None = None
 
     def start_runner(self) -> None:
         lock = try_lock(self.attempt.directory / RUNNER_LOCK)
@@ -98,9 +111,17 @@ class _Watch:
             raise RuntimeError(f"Another runner holds {self.attempt.directory}.")
         runner = os.fork()
         if runner == 0:
-            _in_child(lambda: _run(self.attempt))
+            _in_child(lambda: _run(self.attempt, lock))
         # From here on the lock is held by the runner, and by the job's process until it has written job.json.
         os.close(lock)
+
+    def take_over(self) -> None:
+        """Keep to what an earlier supervisor had decided when it was killed, and let go on what it had frozen."""
+        self.ending = read_document(self.attempt.directory / ENDING_FILE)
+        self._was_signalled = self.ending is not None
+        job = read_document(self.attempt.directory / JOB_FILE)
+        if job is not None and processes.is_alive(job["pid"], job["started"]):
+            processes.signal_all([job["pid"]], signal.SIGCONT)
 
     def follow(self) -> dict[str, Any]:
         """Watch until no process of the attempt is left; returns how it ended."""
@@ -109,7 +130,7 @@ class _Watch:
             if outcome is not None:
                 self._end_family()
                 return self._result(outcome)
-            job = read_document(self.attempt.directory / JOB_FILE)
+            self._job = job = read_document(self.attempt.directory / JOB_FILE) or self._job
             if job is not None:
                 self._sample(job)
                 self._check(job)
@@ -118,6 +139,10 @@ class _Watch:
             signal.sigtimedwait({signal.SIGCHLD}, self._pace)
             self._pace = min(self._pace * 1.5, self.attempt.sample_seconds)
             self._reap()
+
+    def abandon(self) -> None:
+        if self._job is not None:
+            self._kill_processes(self._job)
 
     def _outcome(self) -> dict[str, Any] | None:
         """How the attempt ended, None while it goes on."""
@@ -189,7 +214,15 @@ class _Watch:
         """Ask the job's processes to end, and end those that do not."""
         if job is None:
             return
+        # A job that ended by itself a moment ago has ended; stopped and released it would run again.
+        if not self._was_signalled and not processes.freeze(job["pid"], job["started"]):
+            self.ending = None
+            return
+        if not self._was_signalled:
+            write_file(self.attempt.directory / ENDING_FILE, json.dumps(self.ending))
+        self._was_signalled = True
         processes.signal_all(self._family(job), signal.SIGTERM)
+        processes.signal_all([job["pid"]], signal.SIGCONT)
         limit = time.monotonic() + self.attempt.kill_grace_seconds
         while time.monotonic() < limit and processes.is_alive(job["pid"], job["started"]):
             signal.sigtimedwait({signal.SIGCHLD}, 0.05)
@@ -206,9 +239,13 @@ class _Watch:
         self._reap()
 
     def _kill(self, job: Mapping[str, Any]) -> None:
+        self._kill_processes(job, reap=self._reap)
+
+    def _kill_processes(self, job: Mapping[str, Any], reap: Callable[[], Any] | None = None) -> None:
         limit = time.monotonic() + KILL_LIMIT_SECONDS
         while time.monotonic() < limit:
-            self._reap()
+            if reap is not None:
+                reap()
             left = self._family(job)
             if not left:
                 return
@@ -228,10 +265,10 @@ class _Watch:
             "memory_used_mb": -(-max(self.peak_bytes, outcome.get("peak_bytes", 0)) // MIB) or None,
             "ended_at": ended_at,
         }
-        refused = read_document(self.attempt.directory / "refused.json")
+        refused = read_document(self.attempt.directory / REFUSED_FILE)
         if refused is not None:
             return {**measured, **refused}
-        if outcome["kind"] == "exited" and self.ending is not None:
+        if outcome["kind"] != "unstarted" and self.ending is not None:
             return {**measured, **self.ending}
         result = {**measured, **{key: outcome[key] for key in ("kind", "exit_code", "exit_signal") if key in outcome}}
         if result["kind"] == "lost":
@@ -273,9 +310,12 @@ def _in_child(work: Callable[[], Any]) -> NoReturn:
 # ------------------------------------------------------------------------------------ the runner and the job
 
 
-def _run(attempt: Attempt) -> None:
+def _run(attempt: Attempt, lock: int) -> None:
     """The runner: makes the scratch directory, starts the job, waits for it and records how it ended."""
     os.setsid()
+    # Above all the supervisor's own lock, which must be free as soon as the supervisor is dead.
+    os.closerange(3, lock)
+    os.closerange(lock + 1, MAX_DESCRIPTORS)
     processes.set_name("poms-runner")
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     try:
@@ -293,7 +333,7 @@ def _run(attempt: Attempt) -> None:
 
 
 def _refuse(attempt: Attempt, hold: Mapping[str, Any]) -> None:
-    write_file(attempt.directory / "refused.json", json.dumps(hold))
+    write_file(attempt.directory / REFUSED_FILE, json.dumps(hold))
     write_file(attempt.directory / EXIT_FILE, json.dumps({"kind": "unstarted"}))
 
 
@@ -333,7 +373,7 @@ def _become_job(attempt: Attempt) -> None:
         os.execve(attempt.executable, [str(attempt.executable), *attempt.arguments], dict(attempt.environment))
     except (OSError, ValueError) as problem:
         number = getattr(problem, "errno", None) or errno.EINVAL
-        write_file(attempt.directory / "refused.json", json.dumps(_held(
+        write_file(attempt.directory / REFUSED_FILE, json.dumps(_held(
             HOLD_EXECUTABLE, number, f"The executable {attempt.executable.name} could not be started: "
             f"{os.strerror(number)}")))
         os._exit(127)
