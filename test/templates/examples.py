@@ -221,7 +221,6 @@ def home() -> dict[str, Any]:
             "total": 9531,
             "done": "85 %",
             "jobs_running": 3214,
-            "likely_end": "13:00 ± 2 h",
         },
         {
             "name": "keepup_2026_caf",
@@ -231,7 +230,6 @@ def home() -> dict[str, Any]:
             "total": 1990,
             "done": "94 %",
             "jobs_running": 402,
-            "likely_end": "follows the beam",
         },
         {
             "name": "mc2026a_bnb_intime_cosmic",
@@ -241,7 +239,6 @@ def home() -> dict[str, Any]:
             "total": 7995,
             "done": "28 %",
             "jobs_running": 5480,
-            "likely_end": "Mon 19:00 ± 15 h",
         },
     ]
     series = [
@@ -315,7 +312,6 @@ def campaigns() -> dict[str, Any]:
             "running": jobs[0],
             "held": jobs[1],
             "failed": jobs[2],
-            "likely_end": end,
             "changed_at": ago(minutes=minutes),
             "creator": "mruiz",
         }

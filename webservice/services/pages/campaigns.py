@@ -70,7 +70,7 @@ def campaign_list(core: Core, actor: Actor, url: Url, *, view: str = "active", t
         "id": campaign.campaign_id, "name": campaign.name, "active": campaign.active,
         "url": url("campaign", campaign_id=campaign.campaign_id), "tags": tags.get(campaign.campaign_id, []),
         **strips[campaign.campaign_id], **jobs.get(campaign.campaign_id, {"running": 0, "held": 0, "failed": 0}),
-        "likely_end": "", "changed_at": campaign.last_activity_at, "creator": creators.get(campaign.creator, ""),
+        "changed_at": campaign.last_activity_at, "creator": creators.get(campaign.creator, ""),
     } for campaign in shown]
     arguments = {"view": view, "text": text, "sort": sort}
     return {

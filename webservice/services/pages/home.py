@@ -142,8 +142,8 @@ def _running(session: Session, actor: Actor, url: Url, scope: str) -> tuple[list
     campaigns = {row.campaign_id: row for row in session.scalars(
         select(Campaign).where(Campaign.campaign_id.in_(shown)))} if shown else {}
     strips = stage_strips(session, shown, url)
-    running = [{"name": campaigns[number].name, "url": url("campaign", campaign_id=number), **strips[number],
-                "likely_end": "not known yet"} for number in shown if number in campaigns]
+    running = [{"name": campaigns[number].name, "url": url("campaign", campaign_id=number), **strips[number]}
+               for number in shown if number in campaigns]
     jobs_now = {word: int(count) for word, count in zip(("Running", "Idle", "Held"), sums, strict=True) if count}
     return running, len(numbers), jobs_now
 
