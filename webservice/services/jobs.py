@@ -29,8 +29,8 @@ from poms.webservice.services.launches import AGENT
 LIVE_COLUMNS = {JobState.IDLE: "jobs_idle", JobState.RUNNING: "jobs_running", JobState.HELD: "jobs_held"}
 ENDED_COLUMNS = {JobState.COMPLETED: "jobs_completed", JobState.FAILED: "jobs_failed", JobState.REMOVED: "jobs_removed"}
 _CHUNK = 5_000
-_JOB_COLUMNS = tuple(field.name for field in fields(JobRecord))
-_JOB_ROW = attrgetter(*_JOB_COLUMNS)
+JOB_COLUMNS = tuple(field.name for field in fields(JobRecord))
+_JOB_ROW = attrgetter(*JOB_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def write_jobs(session: Session, records: Iterable[JobRecord]) -> int:
             latest[key] = record
     if not latest:
         return 0
-    return upsert_many(session, Job, _JOB_COLUMNS, map(_JOB_ROW, latest.values()), ["submission_id", "batch_id"],
+    return upsert_many(session, Job, JOB_COLUMNS, map(_JOB_ROW, latest.values()), ["submission_id", "batch_id"],
                        unless=lambda stored, new: and_(_is_final(stored.state), not_(_is_final(new.state))))
 
 
