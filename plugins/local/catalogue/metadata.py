@@ -17,12 +17,14 @@ from typing import Any
 from poms.webservice.errors import Invalid, Problem
 
 from . import conditions
-from .language import LARGEST, NAME
+from .language import LARGEST
 from .vocabulary import DIMENSIONS
 
 MAX_NAME = 255
 MAX_TEXT = 4000
 NO_NAME = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
+# What a query can name: a category, a dot, a name.
+PARAMETER = re.compile(r"[a-z][a-z0-9_+-]*(\.[a-z0-9_+-]+)+")
 TEXTS = {
     "file_type": "file_type", "file_format": "file_format", "content_status": "content_status", "group": "group_name",
     "user": "user_name", "data_tier": "data_tier", "data_stream": "data_stream",
@@ -183,7 +185,7 @@ class _Reader:
 
     def _parameter(self, record: Record, member: str, value: Any) -> None:
         name = member.lower()
-        if "." not in name or not NAME.fullmatch(name) or len(name) > MAX_NAME or name in DIMENSIONS:
+        if not PARAMETER.fullmatch(name) or len(name) > MAX_NAME or name in DIMENSIONS:
             near = difflib.get_close_matches(member, MEMBERS, 1)
             hint = f"did you mean {near[0]}?" if near else "parameters of an experiment are named category.name"
             self.wrong(member, f"is no member of metadata: {hint}")

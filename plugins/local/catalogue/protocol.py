@@ -19,6 +19,7 @@ from .database import QueryLimit
 from .projects import Over
 
 MAX_FIELDS = 200_000
+NAMES_WITH_SLASHES = ("{file}", "{name}")
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 
 
@@ -120,25 +121,45 @@ Route = tuple[str, tuple[str, ...], Handler]
 
 
 def route(table: Sequence[Route], request: Request) -> Response:
-    """Call the handler whose method and path fit; ``{name}`` in a path takes one decoded part."""
+    """Call the handler whose method and path fit; ``{word}`` in a path takes one decoded part.
+
+    If none fits, names of files and definitions take several parts: their slashes were not encoded.
+    """
     allowed: set[str] = set()
     method = "GET" if request.method == "HEAD" else request.method
-    for methods, pattern, handler in table:
-        if len(pattern) != len(request.path):
-            continue
-        taken: dict[str, str] = {}
-        for wanted, given in zip(pattern, request.path, strict=True):
-            if wanted.startswith("{"):
-                taken[wanted[1:-1]] = given
-            elif wanted != given:
-                break
-        else:
-            if method in methods.split():
-                return handler(**taken)
-            allowed |= set(methods.split())
+    for joined in (False, True):
+        # With names of any length the longest pattern fits best: it leaves least to the name.
+        for methods, pattern, handler in sorted(table, key=lambda row: -len(row[1])) if joined else table:
+            taken = _fitted(pattern, _joined(pattern, request.path) if joined else request.path)
+            if taken is not None:
+                if method in methods.split():
+                    return handler(**taken)
+                allowed |= set(methods.split())
     if allowed:
         raise MethodNotAllowed(allowed)
     raise NotFound("there is no such resource; see the list of SAM's resources in the documentation")
+
+
+def _fitted(pattern: Sequence[str], path: Sequence[str] | None) -> dict[str, str] | None:
+    """What the words of a pattern take of a path; None if it does not fit."""
+    if path is None or len(pattern) != len(path):
+        return None
+    taken: dict[str, str] = {}
+    for wanted, given in zip(pattern, path, strict=True):
+        if wanted.startswith("{"):
+            taken[wanted[1:-1]] = given
+        elif wanted != given:
+            return None
+    return taken
+
+
+def _joined(pattern: Sequence[str], path: Sequence[str]) -> tuple[str, ...] | None:
+    """The path with the parts of a name that has slashes put together, as far as the pattern has a place for one."""
+    spare = len(path) - len(pattern)
+    place = next((number for number, word in enumerate(pattern) if word in NAMES_WITH_SLASHES), None)
+    if spare <= 0 or place is None:
+        return None
+    return (*path[:place], "/".join(path[place:place + spare + 1]), *path[place + spare + 1:])
 
 
 # ------------------------------------------------------------------------------------- the request
@@ -162,8 +183,8 @@ def raw_path(environ: Mapping[str, Any]) -> list[str]:
 
 
 def _squeezed(path: bytes) -> bytes:
-    """Servers join several slashes to one in PATH_INFO."""
-    return re.sub(rb"/+", b"/", path)
+    """In PATH_INFO some servers join slashes to one, and some leave an encoded one as it is."""
+    return re.sub(rb"(/|%2[Ff])+", b"/", path)
 
 
 def _text(part: bytes) -> str:

@@ -602,7 +602,7 @@ def composed(number: int) -> Iterable[Query]:
 WORLD = World()
 FAMILIES: dict[str, Callable[[], Iterable[Query]]] = {
     "every dimension": leaves, "asked by POMS": asked_by_poms, "order of binding": bound_by_grammar,
-    "random compositions": lambda: composed(120),
+    "random compositions": lambda: composed(100),
 }
 
 
