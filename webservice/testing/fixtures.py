@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, insert, text
+from sqlalchemy import Engine, create_engine, event, insert, text
+from sqlalchemy.engine import make_url
 
-from poms.webservice import config
+from poms.webservice import config, migrations
 from poms.webservice.backends import Backends
-from poms.webservice.db import make_engine
+from poms.webservice.clock import utc_now
+from poms.webservice.db import Database, make_engine
 from poms.webservice.model import Base, SubmissionStatus
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services.core import Core
@@ -47,7 +50,8 @@ def postgresql_server() -> Iterator[str | None]:
     """A server for this session, or the one that the environment names; None if there is no PostgreSQL."""
     given = os.environ.get(URL_VARIABLE)
     if given:
-        yield given
+        with _own_database(given) as url:
+            yield url
         return
     programs = postgresql.find_programs()
     if programs is None:
@@ -57,6 +61,19 @@ def postgresql_server() -> Iterator[str | None]:
         os.environ[URL_VARIABLE] = url
         yield url
         del os.environ[URL_VARIABLE]
+
+
+@contextmanager
+def _own_database(url: str) -> Iterator[str]:
+    """A database of this session's own on a server that is there, so that nothing else on it is touched."""
+    name = f"poms_test_{os.getpid()}"
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    yield make_url(url).set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -219,3 +236,14 @@ def core(service: Service) -> Core:
 def world(service: Service) -> World:
     """Builders and the agents' steps, on ``core``."""
     return World(service.core, service.fakes)
+
+
+@pytest.fixture
+def installed_core(tmp_path: Path) -> Iterator[Core]:
+    """A service as it is installed: all plugins, the ``local`` back ends, SQLite, and a clock that runs."""
+    backends = Backends(config.parse(f"[service]\ndata_dir = {tmp_path / 'var'}\n", directory=tmp_path))
+    settings = backends.settings
+    migrations.upgrade(settings.database.url, backends.databases())
+    database = Database(make_engine(settings.database.url))
+    yield Core(database, backends, settings, utc_now)
+    database.close()

@@ -23,6 +23,12 @@ _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_con
          "deadlock_timeout=200ms", "log_min_messages=fatal", "autovacuum=off", "logging_collector=off")
 _UNPRIVILEGED = ("postgres", "nobody")
 START_SECONDS = 60
+# Reads until the test session closes its end, which happens also when it is killed; then removes what is left.
+_WATCH = """
+cat >/dev/null
+pid=$(head -n 1 "$1/data/postmaster.pid") && kill -QUIT "$pid" && while kill -0 "$pid"; do sleep 0.1; done
+rm -rf "$1"
+"""
 
 
 def find_programs() -> Path | None:
@@ -39,6 +45,8 @@ def temporary_server(programs: Path) -> Iterator[str]:
     prefix, account = _as_somebody_else()
     base = Path(tempfile.mkdtemp(prefix="poms-postgresql-"))
     process: subprocess.Popen[bytes] | None = None
+    watcher = subprocess.Popen(["/bin/sh", "-c", _WATCH, "sh", str(base)], stdin=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         if account is not None:
             os.chown(base, account.pw_uid, account.pw_gid)
@@ -58,6 +66,7 @@ def temporary_server(programs: Path) -> Iterator[str]:
         if process is not None:
             _stop(process, base / "data" / "postmaster.pid")
         shutil.rmtree(base, ignore_errors=True)
+        watcher.communicate()
 
 
 def _as_somebody_else() -> tuple[list[str], pwd.struct_passwd | None]:
