@@ -337,7 +337,8 @@ class Exchange:
         values: dict[str, Any] = {
             "url": url, "static": self.frame.static.url, "page_url": page_url, "home_url": url("home"),
             "experiment": actor.experiment if actor else "", "role": actor.role if actor else "", "experiments": [],
-            "roles": [], "person": None, "launches": None, "nav_counts": {}, "messages": list(messages), "events_url": "",
+            "roles": [], "person": None, "launches": None, "nav_counts": {}, "messages": list(messages),
+            "events_url": "",
             "search_text": self.sent.get("search_term", "") if isinstance(self.sent.get("search_term"), str) else ""}
         if person is None or actor is None or not actor.experiment:
             return values
