@@ -142,7 +142,7 @@ class _Watch:
 
     def abandon(self) -> None:
         if self._job is not None:
-            self._kill_processes(self._job)
+            self._kill(self._job)
 
     def _outcome(self) -> dict[str, Any] | None:
         """How the attempt ended, None while it goes on."""
@@ -239,13 +239,9 @@ class _Watch:
         self._reap()
 
     def _kill(self, job: Mapping[str, Any]) -> None:
-        self._kill_processes(job, reap=self._reap)
-
-    def _kill_processes(self, job: Mapping[str, Any], reap: Callable[[], Any] | None = None) -> None:
         limit = time.monotonic() + KILL_LIMIT_SECONDS
         while time.monotonic() < limit:
-            if reap is not None:
-                reap()
+            self._reap()
             left = self._family(job)
             if not left:
                 return
