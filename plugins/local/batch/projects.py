@@ -6,6 +6,7 @@ the spool before the catalogue is asked, so it is ended also when the submitting
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import time
@@ -40,7 +41,8 @@ def begin(spool: Spool, *, base_url: str, station: str, name: str, group: str, d
     try:
         _patiently(lambda: _require_files(base_url, definition))
         form = {"name": name, "station": station, "group": group, "defname": definition, "username": user}
-        url = _patiently(lambda: _start(base_url, form))
+        tries = itertools.count()
+        url = _patiently(lambda: _start(base_url, form, again=next(tries) > 0))
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise BackendUnavailable(f"The catalogue answered startProject with {url[:200]!r}, which is no address.")
     except urllib.error.HTTPError as problem:
@@ -92,12 +94,15 @@ def _postpone(spool: Spool, row: sqlite3.Row, message: str) -> None:
                    (time.time() + pause, message[:500], row["id"]))
 
 
-def _start(base_url: str, form: Mapping[str, str]) -> str:
-    """The project's address. It exists already if an earlier answer was lost: then the catalogue is asked for it."""
+def _start(base_url: str, form: Mapping[str, str], *, again: bool) -> str:
+    """The project's address.
+
+    On a second try it may exist because the first answer was lost: then it is ours. On the first it is another's.
+    """
     try:
         return _post(f"{base_url.rstrip('/')}/startProject", form).strip()
     except urllib.error.HTTPError as problem:
-        found = _find(base_url, form["name"], form["station"]) if problem.code == 409 else ""
+        found = _find(base_url, form["name"], form["station"]) if again and problem.code == 409 else ""
         if not found:
             raise
         return found
