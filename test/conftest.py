@@ -12,6 +12,7 @@ settings.register_profile("poms", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("poms")
 
 SCHEDULES_IN_THE_ORDINARY_RUN = 3
+SECONDS_A_SCHEDULE = 60
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +39,13 @@ def long_schedules(request: pytest.FixtureRequest) -> int:
 def seed(request: pytest.FixtureRequest) -> int:
     """The number from which every random choice of a fault schedule follows."""
     return request.config.getoption("--seed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that run many schedules may take as much longer as there are schedules."""
+    for item in items:
+        if item.get_closest_marker("faults"):
+            item.add_marker(pytest.mark.timeout(300 + SECONDS_A_SCHEDULE * config.getoption("--schedules")))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

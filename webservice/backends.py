@@ -244,6 +244,13 @@ class Backends:
                     monotonic=self._monotonic)
             return self._bulkheads[experiment, kind]
 
+    def close(self) -> None:
+        """End the threads that wait for calls; for programs that make several of these, such as tests."""
+        with self._lock:
+            bulkheads = list(self._bulkheads.values())
+        for bulkhead in bulkheads:
+            bulkhead.close()
+
     def call(self, experiment: str, kind: str, function: Callable[[], Result],
              timeout_seconds: float | None = None) -> Result:
         """Run ``function`` on the threads of (experiment, kind); see ``Bulkhead.call``."""

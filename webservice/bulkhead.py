@@ -88,7 +88,7 @@ class Bulkhead:
         self.breaker = Breaker(monotonic)
         self._workers = workers
         self._slots = threading.BoundedSemaphore(workers)
-        self._calls: queue.SimpleQueue[_Call[Any]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
 
@@ -136,9 +136,18 @@ class Bulkhead:
                 threading.Thread(target=self._work, name=f"poms {self.name}", daemon=True).start()
         self._calls.put(call)
 
+    def close(self) -> None:
+        """End the threads that wait for calls; those of calls under way wait for another call or the process's end."""
+        with self._lock:
+            ending, self._idle = self._idle, 0
+        for _ in range(ending):
+            self._calls.put(None)
+
     def _work(self) -> None:
         while True:
             call = self._calls.get()
+            if call is None:
+                return
             call.run()
             with self._lock:
                 self._idle += 1

@@ -211,7 +211,19 @@ backend_workers = 8
 {text}
 """, directory=data_dir)
     backends = Backends(settings, [fakes, *installed_plugins("split_types", "demo_identity"), *plugins], clock=clock)
+    _made.append(backends)
     return Service(Core(database, backends, backends.settings, clock), fakes)
+
+
+_made: list[Backends] = []
+
+
+@pytest.fixture(autouse=True)
+def close_services() -> Iterator[None]:
+    """End the threads of every service that a test made: thousands of tests run in one process."""
+    yield
+    while _made:
+        _made.pop().close()
 
 
 @pytest.fixture
@@ -246,4 +258,5 @@ def installed_core(tmp_path: Path) -> Iterator[Core]:
     migrations.upgrade(settings.database.url, backends.databases())
     database = Database(make_engine(settings.database.url))
     yield Core(database, backends, settings, utc_now)
+    backends.close()
     database.close()

@@ -56,8 +56,8 @@ LEDGER_FILES = 400
 HELD_LAUNCHES = 60
 
 _OLD = ((Status.LOCATED, 93), (Status.FAILED, 3), (Status.REMOVED, 2), (Status.CANCELLED, 2))
-_NEWEST = ((Status.RUNNING, 45), (Status.IDLE, 12), (Status.HELD, 3), (Status.NEW, 2), (Status.LOCATED, 28),
-           (Status.COMPLETED, 5), (Status.FAILED, 3), (Status.LAUNCH_FAILED, 2))
+_NEWEST = ((Status.RUNNING, 45), (Status.IDLE, 12), (Status.HELD, 5), (Status.NEW, 2), (Status.LOCATED, 22),
+           (Status.COMPLETED, 5), (Status.FAILED, 5), (Status.LAUNCH_FAILED, 4))
 _WAYS = {
     Status.NEW: (), Status.LAUNCH_FAILED: (), Status.IDLE: (),
     Status.RUNNING: (Status.IDLE,), Status.HELD: (Status.IDLE, Status.RUNNING),

@@ -31,8 +31,8 @@ BUDGETS = (Budget("p95_ms", 300), Budget("statements", 12), Budget("kB", 300), B
 # The same page looked at in other ways; by the name of the route.
 VARIANTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "campaigns": ({}, {"sort": "-held"}, {"view": "all", "text": "mc"}, {"view": "mine"}),
-    "campaign_submissions": ({}, {"state": "Located"}, {"before": "old"}),
-    "stage_submissions": ({}, {"state": "Failed"}, {"text": "set_1"}, {"before": "old"}),
+    "campaign_submissions": ({}, {"state": "Located"}, {"before": "half"}),
+    "stage_submissions": ({}, {"state": "Located"}, {"text": "set_1"}, {"before": "half"}),
     "submission": ({}, {"sort": "-memory"}, {"state": "Completed"}, {"face": "files", "submission_id": "old"},
                    {"face": "command"}, {"face": "snapshots"}, {"face": "events"}),
     "home": ({}, {"scope": "mine"}),
@@ -54,10 +54,8 @@ class Look:
     def path(self, landmarks: Landmarks) -> str:
         """Its address on data with these landmarks."""
         values = {name: value_of(name, landmarks) for name, param in self.route.arguments.items() if param.required}
-        values |= {name: landmarks.old_submission_id + 1 if value == "old" else value
-                   for name, value in self.given.items()}
-        if self.given.get("submission_id") == "old":
-            values["submission_id"] = landmarks.old_submission_id
+        places = {"old": landmarks.old_submission_id, "half": landmarks.submission_id // 2}
+        values |= {name: places.get(value, value) for name, value in self.given.items()}
         segments = [self.route.words[0], landmarks.experiment, landmarks.role]
         segments += [str(values.pop(name)) for name in self.route.path]
         return "/poms/" + "/".join(segments) + (f"?{urlencode(values)}" if values else "")

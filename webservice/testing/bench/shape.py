@@ -41,7 +41,7 @@ class Scale:
     @property
     def biggest_submission(self) -> int:
         """Jobs of the biggest submission."""
-        return max(self.jobs // 100, 60)
+        return max(self.jobs // 100, min(600, self.jobs // 10))
 
     def with_jobs(self, jobs: int) -> Scale:
         """The same with another number of jobs; the share of live ones stays, up to the limit of ``FULL``."""
