@@ -43,7 +43,6 @@ class Frame:
                  version: str) -> None:
         self.core, self.router, self.static = core, router, static
         self.environment = environment
-        self.environment.globals.update(static=static.url, version=version)
         self.sessions = Sessions(core.settings.secret("web_sessions"))
         self.sources = core.backends.identity_sources()
         self.version = version
@@ -365,7 +364,8 @@ class Exchange:
                 self.cookie = self.frame.sessions.new()
                 self._set_cookie(origin.SESSION_COOKIE, self.cookie)
             token = self.frame.sessions.token(self.cookie, self.person.username)
-        return {"now": self.core.clock(), "csrf_token": token, "request_key": secrets.token_hex(16)}
+        return {"now": self.core.clock(), "csrf_token": token, "request_key": secrets.token_hex(16),
+                "version": self.frame.version}
 
     def _messages(self) -> tuple[Message, ...]:
         cookie = self.request.cookie.get(origin.MESSAGE_COOKIE)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ _COMPRESSED = ("text/", "application/json", "image/svg+xml")
 VOLATILE = frozenset({"now", "csrf_token", "request_key", "launch_key", "url", "static"})
 
 
+@cache
 def make_environment(templates: Path) -> Environment:
-    """The templates with everything that they may use."""
+    """The templates with everything that they may use; the same for all applications of a process."""
     environment = Environment(loader=FileSystemLoader(templates), autoescape=True, auto_reload=False,
                               undefined=filters.Demanding)
     filters.register(environment)
