@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from poms.webservice.errors import NotFound
 from poms.webservice.model import (
@@ -31,7 +31,7 @@ from poms.webservice.services.pages.common import (
     happened,
     job_counts,
     names_of,
-    newest_status,
+    newest_submissions,
     page_of,
     percent_text,
     stage_state,
@@ -132,18 +132,21 @@ def _tags(session: Session, numbers: list[int]) -> dict[int, list[str]]:
 
 def campaign_head(session: Session, actor: Actor, campaign_id: int, url: Url) -> tuple[Campaign, dict[str, Any]]:
     """What every page of a campaign shows above its tabs. Raises NotFound outside the actor's experiment."""
-    campaign = session.scalar(select(Campaign).where(Campaign.campaign_id == campaign_id,
-                                                     Campaign.experiment == actor.experiment))
-    if campaign is None:
+    maker, saver = aliased(Experimenter), aliased(Experimenter)
+    submissions = (select(func.coalesce(func.sum(StageStatusCount.submissions), 0))
+                   .join(CampaignStage, CampaignStage.campaign_stage_id == StageStatusCount.campaign_stage_id)
+                   .where(CampaignStage.campaign_id == campaign_id).scalar_subquery())
+    found = session.execute(
+        select(Campaign, maker.username, CampaignVersion.created, saver.username, submissions)
+        .join(maker, maker.experimenter_id == Campaign.creator)
+        .outerjoin(CampaignVersion, and_(CampaignVersion.campaign_id == Campaign.campaign_id,
+                                         CampaignVersion.number == Campaign.version_number))
+        .outerjoin(saver, saver.experimenter_id == CampaignVersion.creator)
+        .where(Campaign.campaign_id == campaign_id, Campaign.experiment == actor.experiment)).one_or_none()
+    if found is None:
         raise NotFound(f"There is no campaign {campaign_id} in {actor.experiment}.")
-    stages = session.execute(
-        select(CampaignStage.campaign_stage_id, CampaignStage.name).where(CampaignStage.campaign_id == campaign_id)
-        .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all()
-    saved = session.scalar(select(CampaignVersion).where(CampaignVersion.campaign_id == campaign_id,
-                                                         CampaignVersion.number == campaign.version_number))
-    names = names_of(session, [campaign.creator, saved.creator if saved else None])
-    submissions = session.scalar(select(func.coalesce(func.sum(StageStatusCount.submissions), 0)).where(
-        StageStatusCount.campaign_stage_id.in_([number for number, _ in stages]))) if stages else 0
+    campaign, made_by, saved_at, saved_by, submissions = found
+    launchable = _launchable(session, campaign_id)
     owner = {"owner_role": campaign.creator_role, "owner_id": campaign.creator}
     may = {"launch": permissions.refusal(actor, "do", **owner) is None,
            "modify": permissions.refusal(actor, "modify", **owner) is None, "watch": False,
@@ -152,25 +155,26 @@ def campaign_head(session: Session, actor: Actor, campaign_id: int, url: Url) ->
         "campaign": {"id": campaign.campaign_id, "name": campaign.name,
                      "url": url("campaign", campaign_id=campaign.campaign_id),
                      "tags": _tags(session, [campaign_id]).get(campaign_id, []), "active": campaign.active,
-                     "version": campaign.version_number, "saved_at": saved.created if saved else campaign.created,
-                     "saved_by": names.get(saved.creator if saved else campaign.creator, ""),
+                     "version": campaign.version_number, "saved_at": saved_at or campaign.created,
+                     "saved_by": saved_by or made_by,
                      "role": campaign.creator_role, "data_handling": campaign.data_handling_service.upper(),
-                     "stage_count": len(stages), "creator": names.get(campaign.creator, "")},
-        "submission_count": int(submissions or 0), "version_count": campaign.version_number, "may": may,
-        "launchable": [{"name": name, "id": number} for number, name in _leading(session, stages)],
+                     "stage_count": len(launchable), "creator": made_by},
+        "submission_count": int(submissions), "version_count": campaign.version_number, "may": may,
+        "launchable": launchable,
     }
     return campaign, head
 
 
-def _leading(session: Session, stages: Any) -> list[tuple[int, str]]:
-    """Stages that no other stage feeds come first; the others can be chosen all the same."""
-    numbers = [number for number, _ in stages]
-    fed = set(session.scalars(
-        select(CampaignDependency.consumer_campaign_stage_id)
-        .where(CampaignDependency.consumer_campaign_stage_id.in_(numbers),
-               CampaignDependency.provider_campaign_stage_id != CampaignDependency.consumer_campaign_stage_id))) \
-        if numbers else set()
-    return sorted(((number, name) for number, name in stages), key=lambda stage: stage[0] in fed)
+def _launchable(session: Session, campaign_id: int) -> list[dict[str, Any]]:
+    """All stages. Those that no other stage feeds come first; the others can be chosen all the same."""
+    fed = (select(CampaignDependency.campaign_dep_id)
+           .where(CampaignDependency.consumer_campaign_stage_id == CampaignStage.campaign_stage_id,
+                  CampaignDependency.provider_campaign_stage_id != CampaignStage.campaign_stage_id).exists())
+    rows = session.execute(
+        select(CampaignStage.campaign_stage_id, CampaignStage.name, fed)
+        .where(CampaignStage.campaign_id == campaign_id)
+        .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all()
+    return [{"name": name, "id": number} for number, name, _ in sorted(rows, key=lambda row: row[2])]
 
 
 def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[str, Any]:
@@ -180,14 +184,11 @@ def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[
         stages = session.scalars(
             select(CampaignStage).where(CampaignStage.campaign_id == campaign_id)
             .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all()
-        newest = newest_status(session, stages)
+        newest = newest_submissions(session, stages)
         links = session.scalars(select(CampaignDependency).where(
             CampaignDependency.provider_campaign_stage_id.in_([stage.campaign_stage_id for stage in stages]))).all()
         events = happened(session, url, Event.campaign_id == campaign_id)
-        last = {row.submission_id: row for row in session.scalars(select(Submission).where(
-            Submission.submission_id.in_([stage.last_submission_id for stage in stages
-                                          if stage.last_submission_id])))}
-    rows = [stage_row(stage, newest, last, links, url) for stage in stages]
+    rows = [stage_row(stage, newest.get(stage.campaign_stage_id), links, url) for stage in stages]
     by_number = {stage.campaign_stage_id: row for stage, row in zip(stages, rows, strict=True)}
     counts = add_counts(row["counts"] for row in rows)
     return {
@@ -201,15 +202,14 @@ def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[
     }
 
 
-def stage_row(stage: CampaignStage, newest: dict[int, Any], last: dict[int, Submission], links: Any,
-              url: Url) -> dict[str, Any]:
-    """One stage as lists and graphs show it."""
-    status, since = newest.get(stage.campaign_stage_id, (None, None))
+def stage_row(stage: CampaignStage, newest: Submission | None, links: Any, url: Url) -> dict[str, Any]:
+    """One stage, with its newest submission, as lists and graphs show it."""
+    status, since = (newest.status_id, newest.status_since) if newest else (None, None)
     counts = job_counts(stage, located=status == Status.LOCATED)
     depths = _depths(links)
     return {
         "id": stage.campaign_stage_id, "name": stage.name, "state": stage_state(status), "since": since,
-        "url": url("stage", campaign_stage_id=stage.campaign_stage_id), "why": _why(stage, status, last, links),
+        "url": url("stage", campaign_stage_id=stage.campaign_stage_id), "why": _why(stage, newest, links),
         "depth": depths.get(stage.campaign_stage_id, 0), "done": percent_text(counts), "done_text": done_text(counts),
         "counts": counts, "total": sum(counts.values()), "running": stage.jobs_running, "idle": stage.jobs_idle,
         "failed": stage.jobs_failed, "removed": stage.jobs_removed, "held": stage.jobs_held,
@@ -235,21 +235,18 @@ def _depths(links: Any) -> dict[int, int]:
     return depths
 
 
-def _why(stage: CampaignStage, status: int | None, last: dict[int, Submission], links: Any) -> str:
+def _why(stage: CampaignStage, newest: Submission | None, links: Any) -> str:
     if stage.hold_experimenter_id is not None:
         return "launches are held" + (f": {stage.hold_reason}" if stage.hold_reason else "")
-    if status is None:
+    if newest is None:
         fed = any(link.consumer_campaign_stage_id == stage.campaign_stage_id for link in links)
         return "waits for the stage before it" if fed else "not launched yet"
-    submission = last.get(stage.last_submission_id)
-    if submission is None:
-        return ""
-    if status in (Status.COMPLETED, Status.LOCATED):
-        return submission.wrapup_message or "all jobs ended"
-    if status == Status.HELD:
-        return f"{submission.jobs_held:,} jobs held"
-    if submission.recovery_tasks_parent is not None:
-        return f"recovery of submission {submission.recovery_tasks_parent}"
+    if newest.status_id in (Status.COMPLETED, Status.LOCATED):
+        return newest.wrapup_message or "all jobs ended"
+    if newest.status_id == Status.HELD:
+        return f"{newest.jobs_held:,} jobs held"
+    if newest.recovery_tasks_parent is not None:
+        return f"recovery of submission {newest.recovery_tasks_parent}"
     return ""
 
 

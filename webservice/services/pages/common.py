@@ -109,6 +109,15 @@ def newest_status(session: Session, stages: Sequence[CampaignStage]) -> dict[int
     return {stage: (status, since) for stage, status, since in rows}
 
 
+def newest_submissions(session: Session, stages: Iterable[CampaignStage]) -> dict[int, Submission]:
+    """The newest submission of each stage that has one, in one statement."""
+    ids = [stage.last_submission_id for stage in stages if stage.last_submission_id is not None]
+    if not ids:
+        return {}
+    return {row.campaign_stage_id: row
+            for row in session.scalars(select(Submission).where(Submission.submission_id.in_(ids)))}
+
+
 def page_of(rows: Sequence[Any], limit: int, *, before: int | None, after: int | None) -> tuple[list[Any], bool, bool]:
     """One page out of ``limit + 1`` rows fetched: the rows, newest first, and whether newer and older ones exist."""
     more = len(rows) > limit

@@ -13,6 +13,7 @@ from poms.webservice.model import (
     CampaignDependency,
     CampaignStage,
     Event,
+    JobType,
     StageStatusCount,
     Submission,
 )
@@ -23,7 +24,7 @@ from poms.webservice.rules.statuses import NEEDS_PERSON
 from poms.webservice.services import launching
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.campaigns import stage_row
-from poms.webservice.services.pages.common import Url, add_counts, done_text, happened, names_of, newest_status
+from poms.webservice.services.pages.common import Url, add_counts, done_text, happened, names_of, newest_submissions
 from poms.webservice.services.pages.submissions import submission_rows
 
 LATEST = 10
@@ -32,7 +33,7 @@ LATEST = 10
 def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, Any]:
     """Raises NotFound for a stage outside the actor's experiment."""
     with core.db.read() as session:
-        stage = _load(session, actor, stage_id)
+        stage, total = _load(session, actor, stage_id)
         links = session.scalars(
             select(CampaignDependency)
             .where((CampaignDependency.provider_campaign_stage_id == stage_id)
@@ -41,18 +42,13 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
         around = {stage_id: stage}
         for link in links:
             around |= {link.provider.campaign_stage_id: link.provider, link.consumer.campaign_stage_id: link.consumer}
-        newest = newest_status(session, list(around.values()))
-        last = {row.submission_id: row for row in session.scalars(select(Submission).where(
-            Submission.submission_id.in_([item.last_submission_id for item in around.values()
-                                          if item.last_submission_id])))}
+        newest = newest_submissions(session, around.values())
         latest = session.scalars(select(Submission).where(Submission.campaign_stage_id == stage_id)
                                  .order_by(Submission.submission_id.desc()).limit(LATEST)).all()
-        total = session.scalar(select(func.coalesce(func.sum(StageStatusCount.submissions), 0))
-                               .where(StageStatusCount.campaign_stage_id == stage_id))
         names = names_of(session, [stage.creator, stage.hold_experimenter_id, *(item.creator for item in latest)])
         held = launching.held_because(session, stage)
         events = happened(session, url, Event.campaign_stage_id == stage_id)
-    rows = {number: stage_row(item, newest, last, links, url) for number, item in around.items()}
+    rows = {number: stage_row(item, newest.get(number), links, url) for number, item in around.items()}
     this = rows[stage_id]
     owner = {"owner_role": stage.creator_role, "owner_id": stage.creator}
     may_do = permissions.refusal(actor, "do", **owner) is None
@@ -68,7 +64,7 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
             "feeds": [{"text": link.consumer.name, "url": rows[link.consumer_campaign_stage_id]["url"]}
                       for link in links if link.provider_campaign_stage_id == stage_id]},
         "notices": _notices(this, held, url), "figures": _figures(stage, this),
-        "submissions": submission_rows(latest, names, {stage_id: stage.name}, url), "submission_count": int(total or 0),
+        "submissions": submission_rows(latest, names, {stage_id: stage.name}, url), "submission_count": total,
         "settings": _settings(stage), "job_type": _job_type(stage), "login_setup": _login_setup(stage),
         "recoveries": [{"name": entry.recovery_type, "description": RECOVERY_WORDS.get(entry.recovery_type, ""),
                         "overrides": _pairs(entry.param_overrides)}
@@ -84,15 +80,19 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
     }
 
 
-def _load(session: Session, actor: Actor, stage_id: int) -> CampaignStage:
-    stage = session.scalar(
-        select(CampaignStage)
+def _load(session: Session, actor: Actor, stage_id: int) -> tuple[CampaignStage, int]:
+    """A stage with what belongs to it, and the number of its submissions."""
+    total = (select(func.coalesce(func.sum(StageStatusCount.submissions), 0))
+             .where(StageStatusCount.campaign_stage_id == stage_id).scalar_subquery())
+    found = session.execute(
+        select(CampaignStage, total)
         .where(CampaignStage.campaign_stage_id == stage_id, CampaignStage.experiment == actor.experiment)
-        .options(joinedload(CampaignStage.campaign), joinedload(CampaignStage.job_type),
-                 joinedload(CampaignStage.login_setup)))
-    if stage is None:
+        .options(joinedload(CampaignStage.campaign), joinedload(CampaignStage.job_type).joinedload(JobType.recoveries),
+                 joinedload(CampaignStage.login_setup))).unique().one_or_none()
+    if found is None:
         raise NotFound(f"There is no stage {stage_id} in {actor.experiment}.")
-    return stage
+    stage, submissions = found
+    return stage, int(submissions)
 
 
 def _fed_text(link: CampaignDependency) -> str:
