@@ -12,7 +12,7 @@ settings.register_profile("poms", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("poms")
 
 SCHEDULES_IN_THE_ORDINARY_RUN = 3
-SECONDS_A_SCHEDULE = 60
+SECONDS_A_SCHEDULE = 180
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,9 +43,10 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that run many schedules may take as much longer as there are schedules."""
+    schedules = config.getoption("--schedules") or SCHEDULES_IN_THE_ORDINARY_RUN
     for item in items:
         if item.get_closest_marker("faults"):
-            item.add_marker(pytest.mark.timeout(300 + SECONDS_A_SCHEDULE * config.getoption("--schedules")))
+            item.add_marker(pytest.mark.timeout(300 + SECONDS_A_SCHEDULE * schedules))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
