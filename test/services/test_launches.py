@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
+from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Launch
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import launch_logs, launches, launching
+from poms.webservice.services import jobs, launch_logs, launches, launching
 from poms.webservice.testing.faults import Died
 from poms.webservice.testing.world import stage
 
@@ -399,3 +400,28 @@ def test_two_agents_at_work_submit_each_launch_once(world, campaign):
     assert errors == []
     assert world.batch.clusters() == dict.fromkeys(numbers, 1)
     assert world.sums_differ() == []
+
+
+def _remove(world, number):
+    jobs.act(world.core, "lena", "samdev", "remove", [number], mark=Status.REMOVED)
+
+
+def test_a_removed_submission_is_not_launched(world, campaign):
+    """A submission that a person removed before its jobs existed never reaches the batch system."""
+    outcome = world.launch(campaign, "gen")
+    _remove(world, outcome.submission_id)
+
+    launches.work_on(world.core, _claim(world)[0])
+
+    assert world.batch.accepted == []
+    assert world.events("launch.cancelled")
+
+
+def test_jobs_of_a_submission_removed_while_launching_are_removed(world, campaign):
+    """A removal that comes between the submit and its answer takes the jobs away as well."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.plan("submit", lambda: _remove(world, number))
+
+    assert launches.work_on(world.core, _claim(world)[0]) == "launched"
+
+    assert {job.state for job in world.batch.of(number)} <= {JobState.REMOVED}

@@ -215,7 +215,7 @@ def launch_campaign(core: Core, actor: Actor, campaign_id: int, request_key: str
         _load(session, actor, campaign_id)
         stages = dict(session.execute(
             select(CampaignStage.campaign_stage_id, CampaignStage.name)
-            .where(CampaignStage.campaign_id == campaign_id)).tuples().all())
+            .where(CampaignStage.campaign_id == campaign_id)).all())
         fed = set(session.scalars(
             select(CampaignDependency.consumer_campaign_stage_id)
             .where(CampaignDependency.consumer_campaign_stage_id.in_(stages),
@@ -474,7 +474,7 @@ def _stage_list(session: Session, row: Campaign | None) -> tuple[tuple[int, str]
     return tuple(session.execute(
         select(CampaignStage.campaign_stage_id, CampaignStage.name)
         .where(CampaignStage.campaign_id == row.campaign_id)
-        .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).tuples().all())
+        .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all())
 
 
 def _summary(diff: Sequence[Mapping[str, str]]) -> str:

@@ -22,10 +22,10 @@ from poms.webservice.errors import (
     NotAllowed,
     NotFound,
 )
-from poms.webservice.interfaces import FoundCluster, LaunchPlan, SubmitOutcome
+from poms.webservice.interfaces import FoundCluster, JobSelection, LaunchPlan, SubmitOutcome
 from poms.webservice.model import Launch, Submission
 from poms.webservice.rules import shell
-from poms.webservice.rules.statuses import Status
+from poms.webservice.rules.statuses import FINAL, Status
 from poms.webservice.services import events, launch_logs, launching, submissions
 from poms.webservice.services.core import Core
 
@@ -199,6 +199,10 @@ def _begin_attempt(core: Core, claimed: Claim) -> bool:
         row = _guarded(session, claimed)
         if row is None:
             return False
+        if submissions.lock(session, row.submission_id).status_id in FINAL:
+            # Somebody removed it before its jobs existed.
+            _end(session, row, "cancelled", "the submission was ended before it was launched", "launch.cancelled", now)
+            return False
         row.attempt += 1
         row.started_at, row.message = now, None
         row.lease_until = now + timedelta(seconds=core.settings.agent.lease_seconds)
@@ -221,6 +225,11 @@ def _started(core: Core, claimed: Claim, found: list[FoundCluster], kind: str, o
                                       reason="the jobs were found")
         events.record(session, kind, now, AGENT, submission=submission, batch_ids=[item.batch_id for item in found],
                       jobs=sum(item.jobs for item in found), attempt=row.attempt)
+        ended_meanwhile = submission.status_id in FINAL
+    if ended_meanwhile:
+        core.backends.jobs(claimed.experiment).act(
+            "remove", JobSelection(submission_ids=(claimed.submission_id or row.submission_id,)),
+            "the submission was ended while it was being launched")
     return "launched"
 
 

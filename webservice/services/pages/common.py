@@ -68,7 +68,7 @@ def names_of(session: Session, ids: Iterable[int | None]) -> dict[int | None, st
         return {}
     rows = session.execute(select(Experimenter.experimenter_id, Experimenter.username)
                            .where(Experimenter.experimenter_id.in_(wanted)))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def happened(session: Session, url: Url, *where: Any, limit: int = 12) -> list[dict[str, Any]]:

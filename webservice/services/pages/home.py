@@ -124,7 +124,7 @@ def _launch_messages(session: Session, numbers: list[int]) -> dict[int, str]:
         return {}
     rows = session.execute(select(Launch.submission_id, Launch.message)
                            .where(Launch.submission_id.in_(numbers), Launch.message.is_not(None)))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _running(session: Session, actor: Actor, url: Url, scope: str) -> tuple[list[dict[str, Any]], int, dict[str, int]]:

@@ -70,7 +70,8 @@ def launch_gate(session: Any, actor: Actor) -> dict[str, Any]:
         allowed, text = False, f"{actor.experiment} launches held"
     else:
         allowed, text = True, "Launches allowed"
-    return {"allowed": allowed, "text": text, "may_change": actor.role == permissions.SUPERUSER}
+    return {"allowed": allowed, "text": text, "may_change": permissions.refusal(actor, "modify") is None
+            and actor.role != permissions.ANALYSIS}
 
 
 def preview_page(core: Core, actor: Actor, url: Url, stage_id: int, *, test: bool = False,

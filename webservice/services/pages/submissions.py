@@ -85,7 +85,7 @@ def submission_list(core: Core, actor: Actor, url: Url, *, stage_id: int | None 
         stage_ids = ({stage_id} if stage_id is not None else
                      {item.campaign_stage_id for item in shown})
         stages = dict(session.execute(select(CampaignStage.campaign_stage_id, CampaignStage.name).where(
-            CampaignStage.campaign_stage_id.in_(stage_ids))).tuples().all())
+            CampaignStage.campaign_stage_id.in_(stage_ids))).all())
         names = names_of(session, [item.creator for item in shown])
         states = _states(session, stage_id, campaign_id)
     route, key = (("stage_submissions", {"campaign_stage_id": stage_id}) if stage_id is not None
@@ -176,7 +176,7 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
     status = Status(item.status_id)
     return {
         "submission": _facts(item, stage, campaign, names, launch, core, url), "face": face,
-        "history": _history(history, core.clock()), "ahead": _ahead(status),
+        "history": _history(history), "ahead": _ahead(status),
         "notices": _notices(item, launch, url), "figures": _figures(item),
         "counts": job_counts(item), "face_counts": {"jobs": item.jobs_expected or None,
                                                     "files": item.files_consumed, "events": None},
@@ -205,7 +205,7 @@ def load_submission(session: Session, actor: Actor,
         .where(Submission.submission_id == submission_id, Submission.experiment == actor.experiment)).first()
     if row is None:
         raise NotFound(f"There is no submission {submission_id} in {actor.experiment}.")
-    return row.tuple()
+    return tuple(row)
 
 
 def _facts(item: Submission, stage: CampaignStage, campaign: Campaign | None, names: Mapping[int | None, str],
@@ -236,10 +236,12 @@ def _facts(item: Submission, stage: CampaignStage, campaign: Campaign | None, na
     }
 
 
-def _history(rows: Sequence[SubmissionHistory], now: Any) -> list[dict[str, Any]]:
-    ends = [*(row.created for row in rows[1:]), now]
+def _history(rows: Sequence[SubmissionHistory]) -> list[dict[str, Any]]:
+    """The states a submission went through; how long the last one has lasted is for the page to say."""
+    ends = [*(row.created for row in rows[1:]), None]
     return [{"state": Status(row.status_id).label, "at": row.created, "by": row.actor, "note": row.reason,
-             "seconds": (end - row.created).total_seconds()} for row, end in zip(rows, ends, strict=True)]
+             "seconds": (end - row.created).total_seconds() if end else None}
+            for row, end in zip(rows, ends, strict=True)]
 
 
 def _ahead(status: Status) -> list[str]:
