@@ -1,0 +1,3 @@
+"""The fixtures of POMS' test kits."""
+
+pytest_plugins = ["poms.webservice.testing.fixtures"]
