@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import (
     CTE,
-    Alias,
     BigInteger,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
     and_,
     exists,
@@ -100,7 +100,7 @@ class Compiler:
 
     # ------------------------------------------------------------------------------------- sets
 
-    def _universe(self, source: Alias) -> Column:
+    def _universe(self, source: FromClause) -> Column:
         return and_(source.c.experiment == self._experiment, source.c.retired_at.is_(None))
 
     def _ids(self, node: Node, *, implied: bool) -> Select[Any]:
@@ -133,7 +133,7 @@ class Compiler:
             taken = taken.limit(literal(node.limit, BigInteger))
         return self._aside(select(taken.subquery().c.file_id))
 
-    def _available(self, node: Modified, source: Alias) -> Column:
+    def _available(self, node: Modified, source: FromClause) -> Column:
         """The files of what stands before ``with``, of the availability that it says."""
         if not node.availability:
             return self._condition(node.item, source, implied=True)
@@ -142,7 +142,7 @@ class Compiler:
 
     # -------------------------------------------------------------------------------- conditions
 
-    def _condition(self, node: Node, source: Alias, *, implied: bool) -> Column:
+    def _condition(self, node: Node, source: FromClause, *, implied: bool) -> Column:
         """``implied``: the default availability applies to what has none of its own."""
         if self._nesting > language.MAX_DEPTH:
             raise Invalid(f"query limit: with the definitions it refers to, the query is nested more than "
@@ -155,7 +155,7 @@ class Compiler:
         finally:
             self._nesting -= 1
 
-    def _condition_of(self, node: Node, source: Alias, *, implied: bool) -> Column:
+    def _condition_of(self, node: Node, source: FromClause, *, implied: bool) -> Column:
         if isinstance(node, Modified):
             if node.is_cut:
                 return source.c.file_id.in_(self._cut(node))
@@ -192,7 +192,7 @@ class Compiler:
             return self._governed(node.left) or (node.operator == "intersect" and self._governed(node.right))
         return False
 
-    def _any(self, items: Sequence[Node], source: Alias, *, implied: bool) -> Column:
+    def _any(self, items: Sequence[Node], source: FromClause, *, implied: bool) -> Column:
         if all(self._is_simple(item) for item in items):
             return conditions.any_of([self._condition(item, source, implied=implied) for item in items])
         # A union of subqueries is planned well where alternatives of subqueries are not.
@@ -200,7 +200,7 @@ class Compiler:
         return conditions.any_of([source.c.file_id.in_(union_all(*found[start:start + UNITED_AT_ONCE]))
                                   for start in range(0, len(found), UNITED_AT_ONCE)])
 
-    def _combined(self, node: Combined, source: Alias, *, implied: bool) -> Column:
+    def _combined(self, node: Combined, source: FromClause, *, implied: bool) -> Column:
         if node.operator == "union":
             return self._any((node.left, node.right), source, implied=implied)
         if node.operator == "intersect":
@@ -210,7 +210,7 @@ class Compiler:
             return and_(*both)
         return and_(self._condition(node.left, source, implied=implied), self._without(node.right, source))
 
-    def _without(self, node: Node, source: Alias) -> Column:
+    def _without(self, node: Node, source: FromClause) -> Column:
         """Every file but those of the node, also files that have no value to compare."""
         if self._is_simple(node):
             return self._condition(node, source, implied=False).is_not(true())
@@ -231,7 +231,7 @@ class Compiler:
 
     # ------------------------------------------------------------------------------- definitions
 
-    def _definition(self, node: Definition, source: Alias) -> Column:
+    def _definition(self, node: Definition, source: FromClause) -> Column:
         """The files that the definition gives now, with its own modifiers applied inside.
 
         One that is named several times is worked out once more and then shared: definitions that
@@ -293,7 +293,7 @@ class Compiler:
 
     # -------------------------------------------------------------------------------- dimensions
 
-    def _group(self, items: Sequence[Node], source: Alias) -> Column:
+    def _group(self, items: Sequence[Node], source: FromClause) -> Column:
         """One ``and``: what is said of a project, or of a snapshot, in it speaks of one record."""
         typed = [(item, self._type(item)) for item in items if isinstance(item, Dimension)]
         snapshot = [item for item, kind in typed if kind and kind.place == "snapshot"]
@@ -321,7 +321,7 @@ class Compiler:
                                           f"{suggestion(dimension.name, known)}", dimension.position)
         return None
 
-    def _dimension(self, dimension: Dimension, source: Alias) -> Column:
+    def _dimension(self, dimension: Dimension, source: FromClause) -> Column:
         kind = self._type(dimension)
         if kind is None:
             return source.c.file_id.in_(self._parameter(dimension))
@@ -445,7 +445,7 @@ def _record_place(dimension: Dimension) -> str:
     return "member" if dimension.name == "consumed_status" else "project"
 
 
-def _availability(word: str, source: Alias) -> Column:
+def _availability(word: str, source: FromClause) -> Column:
     if word == "default":
         return and_(source.c.located.is_(true()), source.c.content_status == "good")
     if word == "physical":

@@ -7,6 +7,7 @@ cannot do is ``BackendUnavailable``: never an empty answer.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -30,16 +31,18 @@ class QueryLimit(BackendUnavailable):
     """A query took longer than it may; asking again as it stands will not help."""
 
 
-_engines: dict[str, Engine] = {}
+_engines: dict[tuple[int, str], Engine] = {}
 _lock = threading.Lock()
 
 
 def engine_for(url: str) -> Engine:
     """The engine of this process for a database; made when it is first asked for."""
+    # A forked process must not talk over its parent's connections.
+    key = (os.getpid(), url)
     with _lock:
-        if url not in _engines:
-            _engines[url] = _make_engine(url)
-        return _engines[url]
+        if key not in _engines:
+            _engines[key] = _make_engine(url)
+        return _engines[key]
 
 
 def _make_engine(url: str) -> Engine:

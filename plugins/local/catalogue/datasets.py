@@ -7,11 +7,11 @@ stay explainable. A snapshot of an unchanged list is the snapshot there was.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, func, insert, literal, select, update
+from sqlalchemy import BigInteger, RowMapping, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
@@ -26,13 +26,13 @@ from .metadata import BadName, checked_name, time_text
 INSERT_AT_ONCE = 10_000
 
 
-def find(scope: Scope, name: str, *, lock: bool = False) -> Mapping[str, Any] | None:
+def find(scope: Scope, name: str, *, lock: bool = False) -> RowMapping | None:
     table = tables.definitions
     query = select(table).where(table.c.experiment == scope.experiment, table.c.name == name)
     return scope.connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
 
 
-def get(scope: Scope, name: str, *, lock: bool = False) -> Mapping[str, Any]:
+def get(scope: Scope, name: str, *, lock: bool = False) -> RowMapping:
     found = find(scope, name, lock=lock)
     if found is None:
         raise NotFound(f"there is no definition {name!r} in the catalogue of {scope.experiment}")
@@ -79,7 +79,7 @@ def define(scope: Scope, name: str, dims: str, *, description: str = "", user: s
         dims=dims, description=description or known["description"], created_at=scope.now))
 
 
-def _refuse_used(scope: Scope, known: Mapping[str, Any], what: str) -> None:
+def _refuse_used(scope: Scope, known: RowMapping, what: str) -> None:
     table = tables.snapshots
     if scope.connection.scalar(select(1).where(table.c.definition_id == known["definition_id"]).limit(1)):
         raise Conflict(f"the definition {known['name']!r} was used already (it has a snapshot) and cannot be {what}: "
@@ -157,6 +157,7 @@ def snapshot(scope: Scope, name: str, *, force: bool = False) -> int:
         version=int(version or 0) + 1, content_hash=content, file_count=len(file_ids), created_at=scope.now,
     ).returning(table.c.snapshot_id)).scalar_one()
     _store_members(scope, snapshot_id, file_ids)
+    scope.analyse(tables.snapshot_files, len(file_ids))
     return snapshot_id
 
 

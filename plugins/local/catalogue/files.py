@@ -27,6 +27,7 @@ from .metadata import Record
 LOCATION = re.compile(r"[A-Za-z0-9_.-]+:[^\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]+")
 LABEL = re.compile(r"\((?P<label>[^()]*)\)$")
 FETCH_AT_ONCE = 500
+MANY_ROWS = 5_000
 LINEAGE_LIMIT = 20_000
 
 
@@ -43,6 +44,11 @@ class Scope:
         dialect: Any = postgresql if self.connection.dialect.name == "postgresql" else sqlite
         if rows:
             self.connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+    def analyse(self, table: Any, rows: int) -> None:
+        """After many new rows: without figures PostgreSQL would plan the next queries for a nearly empty table."""
+        if rows >= MANY_ROWS and self.connection.dialect.name == "postgresql":
+            self.connection.exec_driver_sql(f"ANALYZE {table.name}")
 
 
 def chunks(items: Sequence[Any], size: int = FETCH_AT_ONCE) -> Iterable[Sequence[Any]]:
@@ -220,10 +226,11 @@ def _show_some(scope: Scope, file_ids: Sequence[int], *, basic: bool, locations:
             parameters.setdefault(row.file_id, {})[row.name] = json.loads(row.value_json)
     placed = locations_of(scope, file_ids) if locations else {}
     found = []
-    for row in execute(select(table).where(table.c.experiment == scope.experiment, table.c.file_id.in_(file_ids))
-                       .order_by(table.c.file_id)).mappings():
-        number = row["file_id"]
-        item = metadata.as_object(row, checksums=sums.get(number, ()), parents=parents.get(number, ()),
+    rows = execute(select(table).where(table.c.experiment == scope.experiment, table.c.file_id.in_(file_ids))
+                   .order_by(table.c.file_id)).mappings()
+    for each in rows:
+        number = each["file_id"]
+        item = metadata.as_object(dict(each), checksums=sums.get(number, ()), parents=parents.get(number, ()),
                                   runs=ran.get(number, ()), parameters=parameters.get(number, {}), basic=basic)
         if locations:
             item["locations"] = placed.get(number, [])

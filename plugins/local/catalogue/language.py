@@ -314,7 +314,7 @@ def _whole(item: Any) -> Any:
     return Modified(AllOf(()), availability=item.words) if isinstance(item, Available) else item
 
 
-def _flat(kind: type, items: list[Any]) -> tuple[Any, ...]:
+def _flat(kind: type[AllOf] | type[AnyOf], items: list[Any]) -> tuple[Any, ...]:
     found: list[Any] = []
     for item in items:
         found += item.items if isinstance(item, kind) and item.items else [item]

@@ -7,13 +7,13 @@ is given again to the process that has it, and a late report never takes a file 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from sqlalchemy import exists, func, insert, literal, select, update
+from sqlalchemy import RowMapping, exists, func, insert, literal, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from poms.webservice.errors import Conflict, Invalid, NotFound, Problem
@@ -27,6 +27,7 @@ from .vocabulary import DELIVERED, FINAL_FILE_STATES, PROCESS_STATES, TRANSFERRE
 
 RUNNING, COMPLETED = "running", "completed"
 FORCE = ":force"
+MAX_SLASHES = 20
 PROGRESS = {WAITING: 0, DELIVERED: 1, TRANSFERRED: 2} | dict.fromkeys(FINAL_FILE_STATES, 3)
 
 
@@ -61,7 +62,7 @@ class Consumer:
 # ---------------------------------------------------------------------------------------- projects
 
 
-def get(scope: Scope, name: str, *, lock: bool = False) -> Mapping[str, Any]:
+def get(scope: Scope, name: str, *, lock: bool = False) -> RowMapping:
     table = tables.projects
     query = select(table).where(table.c.experiment == scope.experiment, table.c.name == name)
     found = scope.connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
@@ -71,7 +72,7 @@ def get(scope: Scope, name: str, *, lock: bool = False) -> Mapping[str, Any]:
 
 
 def start(scope: Scope, name: str, *, definition: str = "", snapshot_id: int | None = None, user: str = "",
-          group: str = "", station: str = "") -> Mapping[str, Any]:
+          group: str = "", station: str = "") -> RowMapping:
     """Begin delivery of a definition's files as they are now, or of a snapshot.
 
     Asked again for a running project of the same files it is the same project: the answer may have been lost.
@@ -92,12 +93,13 @@ def start(scope: Scope, name: str, *, definition: str = "", snapshot_id: int | N
         experiment=scope.experiment, name=name, station=station or scope.experiment, snapshot_id=snapshot_id,
         definition_name=shot["definition_name"], user_name=user, group_name=group or scope.experiment,
         description="", status=RUNNING, started_at=scope.now,
-    ).on_conflict_do_nothing().returning(table.c.project_id)).scalar_one_or_none()
+    ).on_conflict_do_nothing(index_elements=["experiment", "name"]).returning(table.c.project_id)).scalar_one_or_none()
     if project_id is None:
         if known := _same_project(scope, name, definition, snapshot_id):
             return known
         raise Conflict(f"the project {name!r} was started at the same moment")
     _store_files(scope, project_id, snapshot_id)
+    scope.analyse(tables.project_files, shot["file_count"])
     return get(scope, name)
 
 
@@ -106,11 +108,11 @@ def _check_name(name: str) -> None:
         checked_name(name, "name")
     except BadName as problem:
         raise Invalid(Problem("name", str(problem), code="project")) from None
-    if any(character.isspace() or character in "%?/" for character in name):
-        raise Invalid(Problem("name", f"{name!r} is no name of a project: no blanks, %, ? or /", code="project"))
+    if any(character.isspace() or character in "%?" for character in name):
+        raise Invalid(Problem("name", f"{name!r} is no name of a project: no blanks, % or ?", code="project"))
 
 
-def _same_project(scope: Scope, name: str, definition: str, snapshot_id: int | None) -> Mapping[str, Any] | None:
+def _same_project(scope: Scope, name: str, definition: str, snapshot_id: int | None) -> RowMapping | None:
     try:
         known = get(scope, name)
     except NotFound:
@@ -122,7 +124,7 @@ def _same_project(scope: Scope, name: str, definition: str, snapshot_id: int | N
                    + ("" if known["status"] == RUNNING else " and has ended") + ": choose another name")
 
 
-def _snapshot(scope: Scope, snapshot_id: int) -> Mapping[str, Any]:
+def _snapshot(scope: Scope, snapshot_id: int) -> RowMapping:
     table = tables.snapshots
     found = scope.connection.execute(select(table).where(
         table.c.experiment == scope.experiment, table.c.snapshot_id == snapshot_id)).mappings().one_or_none()
@@ -197,13 +199,15 @@ def establish(scope: Scope, project: str, consumer: Consumer) -> int:
         user_name=consumer.user, application_family=consumer.application_family,
         application_name=consumer.application_name, application_version=consumer.application_version,
         file_limit=consumer.file_limit or None, files_handed=0, status=RUNNING, started_at=scope.now,
-    ).on_conflict_do_nothing().returning(table.c.process_id)).scalar_one_or_none()
+    ).on_conflict_do_nothing(
+        index_elements=["project_id", "job", "node"], index_where=text(tables.LIVE_PROCESS),
+    ).returning(table.c.process_id)).scalar_one_or_none()
     if made is None:
         made = scope.connection.execute(live).scalar_one()
     return made
 
 
-def _process(scope: Scope, project: Mapping[str, Any], process_id: int, *, lock: bool = False) -> Mapping[str, Any]:
+def _process(scope: Scope, project: RowMapping, process_id: int, *, lock: bool = False) -> RowMapping:
     table = tables.processes
     query = select(table).where(table.c.project_id == project["project_id"], table.c.process_id == process_id)
     found = scope.connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
@@ -288,10 +292,12 @@ def set_file_state(scope: Scope, project: str, process_id: int, file_name: str, 
         state=state, updated_at=scope.now))
 
 
-def _member(scope: Scope, project: Mapping[str, Any], file_name: str) -> Mapping[str, Any]:
+def _member(scope: Scope, project: RowMapping, file_name: str) -> RowMapping:
     """The record of a file in a project; jobs name the file, or the address they got it by."""
     members, table = tables.project_files, tables.files
-    for name in dict.fromkeys((file_name, unquote(file_name.rsplit("/", 1)[-1]))):
+    # A name may hold slashes, so how much of an address is the name shows only in the project.
+    parts = unquote(file_name).split("/")[-MAX_SLASHES - 1:]
+    for name in dict.fromkeys((file_name, *("/".join(parts[-number:]) for number in range(1, len(parts) + 1)))):
         found = scope.connection.execute(
             select(members).join(table, table.c.file_id == members.c.file_id)
             .where(members.c.project_id == project["project_id"], table.c.experiment == scope.experiment,
@@ -355,14 +361,14 @@ def summary(scope: Scope, name: str, *, process_limit: int | None = None) -> dic
     }
 
 
-def _counted(scope: Scope, column: Any, of: Any, project: Mapping[str, Any]) -> dict[str, int]:
+def _counted(scope: Scope, column: Any, of: Any, project: RowMapping) -> dict[str, int]:
     """How many rows of a project have each value of a column."""
     query = select(column.label("value"), func.count().label("number")).where(
         of == project["project_id"]).group_by(column)
     return {row.value: row.number for row in scope.connection.execute(query)}
 
 
-def _process_list(scope: Scope, project: Mapping[str, Any], limit: int | None) -> list[dict[str, Any]]:
+def _process_list(scope: Scope, project: RowMapping, limit: int | None) -> list[dict[str, Any]]:
     table, members = tables.processes, tables.project_files
     counted: dict[int, dict[str, int]] = {}
     for process_id, state, number in scope.connection.execute(

@@ -19,7 +19,7 @@ from .database import QueryLimit
 from .projects import Over
 
 MAX_FIELDS = 200_000
-NAMES_WITH_SLASHES = ("{file}", "{name}")
+NAMES_WITH_SLASHES = ("{file}", "{name}", "{project}")
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 
 
@@ -123,7 +123,7 @@ Route = tuple[str, tuple[str, ...], Handler]
 def route(table: Sequence[Route], request: Request) -> Response:
     """Call the handler whose method and path fit; ``{word}`` in a path takes one decoded part.
 
-    If none fits, names of files and definitions take several parts: their slashes were not encoded.
+    If none fits, names take several parts: their slashes were not encoded.
     """
     allowed: set[str] = set()
     method = "GET" if request.method == "HEAD" else request.method

@@ -6,6 +6,7 @@ text whatever the client accepts: clients use the answer as it stands.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -186,7 +187,8 @@ class Resources:
             rows = scope.connection.execute(query).all()
         if self._request.wants == "json":
             return as_json([row[0] if len(columns) == 1 else dict(row._mapping) for row in rows])
-        return as_lines("\t".join("" if value is None else str(value) for value in row) for row in rows)
+        # The client reads every column but the first as a number.
+        return as_lines("\t".join("0" if value is None else str(value) for value in row) for row in rows)
 
     def summary(self) -> Response:
         return self._summary(self._dims())
@@ -230,9 +232,9 @@ class Resources:
         return as_lines(lines)
 
     @staticmethod
-    def _checksums(scope: Scope, file_ids: Sequence[int]) -> dict[int, list[str]]:
+    def _checksums(scope: Scope, file_ids: Sequence[int]) -> dict[int, builtins.list[str]]:
         table = tables.checksums
-        found: dict[int, list[str]] = {}
+        found: dict[int, builtins.list[str]] = {}
         for some in files.chunks(file_ids):
             for row in scope.connection.execute(select(table).where(table.c.file_id.in_(some))):
                 found.setdefault(row.file_id, []).append(row.checksum)
@@ -241,14 +243,14 @@ class Resources:
     def values(self, kind: str) -> Response:
         with self._catalogue.reading() as scope:
             if kind == "data_disks":
-                found: list[Any] = [{"mount_point": f"{disk}:"} for disk in files.disks(scope)]
+                found: builtins.list[Any] = [{"mount_point": f"{disk}:"} for disk in files.disks(scope)]
                 texts = [each["mount_point"] for each in found]
             else:
                 found = texts = self._known_values(scope, kind)
         return as_lines(texts) if self._request.wants == "plain" else as_json(found)
 
     @staticmethod
-    def _known_values(scope: Scope, kind: str) -> list[str]:
+    def _known_values(scope: Scope, kind: str) -> builtins.list[str]:
         table = tables.files
         columns = {"data_tiers": table.c.data_tier, "file_formats": table.c.file_format,
                    "data_streams": table.c.data_stream, "applications": table.c.application_name,
@@ -277,7 +279,7 @@ class Resources:
             return as_json(files.show(scope, list(known.values()), basic=self._request.flag("basic"),
                                       locations=self._request.flag("locations")))
 
-    def _many_files(self) -> tuple[list[str], list[int]]:
+    def _many_files(self) -> tuple[builtins.list[str], builtins.list[int]]:
         return self._request.all("file_name"), [_file_number(each) for each in self._request.all("file_id")]
 
     def declare(self) -> Response:
@@ -306,7 +308,7 @@ class Resources:
         if not isinstance(document, list) or not 1 <= len(document) <= MAX_DECLARED_AT_ONCE:
             raise BadRequest(f"send a list of 1 to {MAX_DECLARED_AT_ONCE} objects, each with its file_name")
         going_on = self._request.flag("continue_on_error")
-        results: list[dict[str, Any]] = []
+        results: builtins.list[dict[str, Any]] = []
         with self._catalogue.writing() as scope:
             for item in document:
                 name = item.get("file_name") if isinstance(item, dict) else None

@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 PREFIX = "catalogue_"
+LIVE_PROCESS = "ended_at IS NULL AND job <> ''"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -243,8 +244,7 @@ processes = Table(
     Index(None, "project_id"),
     # One live process for one job on one node: a lost answer asked for again finds the first.
     Index("uq_catalogue_processes_live", "project_id", "job", "node", unique=True,
-          sqlite_where=text("ended_at IS NULL AND job <> ''"),
-          postgresql_where=text("ended_at IS NULL AND job <> ''")),
+          sqlite_where=text(LIVE_PROCESS), postgresql_where=text(LIVE_PROCESS)),
     sqlite_autoincrement=True,
 )
 

@@ -212,6 +212,21 @@ def test_a_final_state_is_not_contradicted(production: Production) -> None:
         projects.set_file_state(scope, "p", process, name, "failed")
 
 
+def test_a_report_may_name_the_address_of_a_file(site: Any) -> None:
+    """Jobs report on what they were given, and that is an address; a name in it may hold slashes."""
+    site.declare("dir/a b.root")
+    catalogue = site.catalogue()
+    catalogue.define("ds", "file_name %")
+    catalogue.create_project("p", "ds", "mc")
+    with catalogue.writing() as scope:
+        process = projects.establish(scope, "p", Consumer(job="job.1"))
+        handed = projects.next_file(scope, "p", process)
+        projects.set_file_state(scope, "p", process, handed.url, "consumed")
+
+    assert handed.url == "file:///data/dir/a%20b.root"
+    assert catalogue.project_summary("p").consumed == 1
+
+
 def test_nobody_reports_on_the_files_of_another(production: Production) -> None:
     """Only the process that was given a file can say what became of it."""
     name, other = production.take(production.job("job.1")), production.job("job.2")
