@@ -209,6 +209,11 @@ class AgentSettings:
     schedule_seconds: float = _key("seconds", "20", "Time between two looks for scheduled launches.",
                                    check=_at_least(0.1))
     prune_seconds: float = _key("seconds", "1h", "Time between two passes that clean up.", check=_at_least(1))
+    launch_log_days: float = _key("float", "180", "Launch logs are removed so many days after they were last written; "
+                                  "0 keeps them for ever.", check=_at_least(0))
+    stale_campaign_days: float = _key("float", "7", "A campaign that launched nothing for so many days, has no "
+                                      "schedule and nothing under way becomes inactive; its next launch makes it "
+                                      "active again. 0: never.", check=_at_least(0))
     lease_seconds: float = _key("seconds", "60", "How long an agent may keep a launch without renewing its claim; "
                                 "after that another agent takes over.", check=_at_least(3))
     launch_workers: int = _key("int", "4", "Launches that one agent runs at the same time.", check=_at_least(1))

@@ -20,10 +20,10 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from poms.webservice.agent import launcher, poll, upkeep
+from poms.webservice.agent import launcher, poll, schedules, upkeep
 from poms.webservice.errors import PomsError
 from poms.webservice.model import Experiment
-from poms.webservice.services import tasks, wrapup
+from poms.webservice.services import housekeeping, tasks, wrapup
 from poms.webservice.services.core import Core
 from poms.webservice.services.tasks import TaskLease
 
@@ -99,7 +99,10 @@ class Agent:
         settings = self.core.settings.agent
         found = [Task(f"poll:{pool}", settings.poll_seconds, poll.work_for(members))
                  for pool, members in poll.pools(self.core, experiments).items()]
+        found.append(Task("housekeeping", settings.prune_seconds, lambda core, lease: housekeeping.run(core)))
         for experiment in experiments:
+            found.append(Task(f"schedules:{experiment}", settings.schedule_seconds,
+                              lambda core, lease, experiment=experiment: schedules.run(core, experiment)))
             found.append(Task(f"wrapup:{experiment}", settings.wrapup_seconds,
                               lambda core, lease, experiment=experiment: wrapup.run(core, experiment)))
             found.append(Task(f"upkeep:{experiment}", settings.poll_seconds,

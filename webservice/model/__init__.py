@@ -12,6 +12,7 @@ from poms.webservice.model.campaigns import (
     Tag,
 )
 from poms.webservice.model.people import Experiment, Experimenter, Membership, ServiceSetting
+from poms.webservice.model.schedules import Schedule
 from poms.webservice.model.submissions import (
     AgentTask,
     Delivery,
@@ -28,6 +29,6 @@ from poms.webservice.model.submissions import (
 __all__ = [
     "AgentTask", "Base", "Campaign", "CampaignDependency", "CampaignStage", "CampaignTag", "CampaignVersion",
     "Delivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch", "LoginSetup", "Membership",
-    "Recovery", "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile",
+    "Recovery", "Schedule", "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile",
     "SubmissionHistory", "SubmissionStatus", "Tag",
 ]

@@ -50,3 +50,7 @@ def dependency_key(campaign_dep_id: int, provider_submission_id: int) -> str:
 
 def manual_key(stage_id: int, request_key: str) -> str:
     return f"manual:{stage_id}:{request_key}"
+
+
+def schedule_key(stage_id: int, tick: datetime) -> str:
+    return f"schedule:{stage_id}:{tick.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
