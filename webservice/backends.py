@@ -263,7 +263,11 @@ class Backends:
             return found
         name = getattr(self.settings.experiment(experiment), kind)
         bulkhead = self.bulkhead(experiment, kind)
-        extra = {"launch": self.bulkhead(experiment, LAUNCH)} if kind == "job_backend" else {}
+        extra: dict[str, Any] = {}
+        if kind == "job_backend":
+            extra["launch"] = self.bulkhead(experiment, LAUNCH)
+        elif kind == "launch_transport":
+            extra["most_output_bytes"] = self.settings.agent.max_output_bytes
         made = guard(lambda: self._build(kind, experiment, name, protocol), bulkhead, **extra)
         with self._lock:
             return self._guarded.setdefault((experiment, kind), made)

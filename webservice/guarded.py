@@ -149,7 +149,11 @@ class GuardedData(_Guarded):
 
 @_with_usual_members(LaunchTransport)
 class GuardedTransport(_Guarded):
-    """A ``LaunchTransport``."""
+    """A ``LaunchTransport``; a launch may never print more than ``most_output_bytes``, whatever a back end allows."""
+
+    def __init__(self, build: Callable[[], Any], bulkhead: Bulkhead, *, most_output_bytes: int) -> None:
+        super().__init__(build, bulkhead)
+        self._most_output_bytes = most_output_bytes
 
     @property
     def dies_with_caller(self) -> bool:
@@ -158,7 +162,8 @@ class GuardedTransport(_Guarded):
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
             max_output_bytes: int) -> TransportResult:
         return self._call("run", (host, account, script),
-                          {"log": log, "timeout_seconds": timeout_seconds, "max_output_bytes": max_output_bytes},
+                          {"log": log, "timeout_seconds": timeout_seconds,
+                           "max_output_bytes": min(max_output_bytes, self._most_output_bytes)},
                           timeout_seconds=timeout_seconds + LAUNCH_MARGIN_SECONDS)
 
 
