@@ -6,7 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Launch
@@ -425,3 +425,23 @@ def test_jobs_of_a_submission_removed_while_launching_are_removed(world, campaig
     assert launches.work_on(world.core, _claim(world)[0]) == "launched"
 
     assert {job.state for job in world.batch.of(number)} <= {JobState.REMOVED}
+
+
+def test_a_refusal_because_an_earlier_attempt_came_first_adopts_its_jobs(world, campaign):
+    """Jobs of an attempt that was thought dead are the submission's; refusing the second attempt is no failure."""
+    number = world.launch(campaign, "gen").submission_id
+    claimed = _claim(world)[0]
+    world.batch.answer("refused")
+    world.batch.plan("submit", lambda: world.batch._accept(_plan(world, number), "late script"))
+
+    assert launches.work_on(world.core, claimed) == "launched"
+
+    assert world.batch.clusters() == {number: 1}
+    assert world.status(number) != Status.LAUNCH_FAILED
+    assert world.events("launch.adopted")
+
+
+def _plan(world, number):
+    with world.core.db.read() as session:
+        row = session.scalar(select(Launch).where(Launch.submission_id == number))
+    return launching.plan_from_document(row.plan, 1)

@@ -152,6 +152,10 @@ def _submit(core: Core, claimed: Claim) -> str:
         return "lost"
     outcome = _run_script(core, plan, log_name)
     if outcome.kind == "refused":
+        # An earlier attempt that was thought dead may have come first; its jobs are the submission's.
+        found = jobs.find(submission_id)
+        if found:
+            return _started(core, claimed, found, "launch.adopted", outcome)
         return _give_up(core, claimed, "failed", outcome.message or "the launch script submitted no jobs",
                         "launch.failed", exit_status=outcome.exit_status)
     if outcome.kind == "unclear":

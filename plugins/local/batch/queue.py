@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from poms.webservice.errors import Conflict
 from poms.webservice.interfaces import ActResult, FoundCluster, JobCount, JobRecord, JobState
 
 HOLD_BY_USER = 1
@@ -60,7 +61,17 @@ def with_description(cluster: Cluster, description: Mapping[str, Any]) -> Cluste
 
 
 def insert_cluster(db: sqlite3.Connection, cluster: Cluster, now: float) -> int:
-    """Queue a cluster's jobs, all idle; returns its number, which is never given twice."""
+    """Queue a cluster's jobs, all idle; returns its number, which is never given twice.
+
+    A submission's jobs all come from one attempt at launching it. A script that was stopped for a while and goes
+    on after another attempt has succeeded raises Conflict, so that nothing runs twice.
+    """
+    other = db.execute("SELECT launch_attempt FROM clusters WHERE submission_id = ? AND experiment = ? AND "
+                       "launch_attempt <> ? LIMIT 1",
+                       (cluster.submission_id, cluster.experiment, cluster.launch_attempt)).fetchone()
+    if cluster.submission_id > 0 and other is not None:
+        raise Conflict(f"Submission {cluster.submission_id} has jobs of launch attempt {other['launch_attempt']}; "
+                       f"attempt {cluster.launch_attempt} came too late.")
     number = db.execute(
         "INSERT INTO clusters (submission_id, launch_attempt, experiment, jobs, submitted_at, max_running, "
         "wall_limit_seconds, description) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from poms.plugins.local.batch import queue
-from poms.webservice.errors import BackendUnavailable, Invalid
+from poms.webservice.errors import BackendUnavailable, Conflict, Invalid
 from poms.webservice.interfaces import JobCount, JobSelection, JobState
 from poms.webservice.testing.jobs import await_that
 from test.plugins.local_batch.conftest import departed, make_backend
@@ -252,3 +252,24 @@ def test_the_daemon_ends_when_there_is_nothing_to_do(make, program, job):
     program("jobsub_submit", "-G", "samdev", job("exit 0"))
 
     assert len(departed(backend, 2)) == 2
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
+def test_a_submission_has_jobs_of_one_attempt_only(still, first, second):
+    """Whichever attempt queues its jobs first, a script of another attempt that comes later queues nothing."""
+    queued(still, launch_attempt=first)
+
+    with pytest.raises(Conflict, match="came too late"):
+        queued(still, launch_attempt=second)
+
+    with still.spool.read() as db:
+        assert queue.count_jobs(db, "samdev") == (JobCount(7, JobState.IDLE, 1),)
+
+
+def test_an_attempt_may_queue_several_clusters(still):
+    """A launch script that submits twice does so on purpose."""
+    queued(still, launch_attempt=1)
+    queued(still, launch_attempt=1)
+
+    with still.spool.read() as db:
+        assert queue.count_jobs(db, "samdev") == (JobCount(7, JobState.IDLE, 2),)
