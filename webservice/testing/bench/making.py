@@ -147,7 +147,7 @@ class _Maker:
         for number, item in enumerate(ended):
             self._give_jobs(item, left * (number + 1) // len(ended) - left * number // len(ended))
         for item in ended:
-            item.files = item.counts["completed"]
+            item.files = item.counts["completed"] if item.status is Status.LOCATED else 0
 
     def _give_jobs(self, item: _Submission, jobs: int) -> None:
         counts = item.counts = dict.fromkeys(COUNTS, 0)
