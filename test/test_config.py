@@ -372,3 +372,11 @@ def test_sample_defaults_are_accepted_when_uncommented(tmp_path):
 
     assert settings.service == read("", tmp_path).service
     assert settings.agent == read("", tmp_path).agent
+
+
+@pytest.mark.parametrize("bare", ["postgresql", "postgres"])
+def test_a_bare_postgresql_address_means_the_driver_that_is_installed(bare, tmp_path):
+    """People write addresses without a driver; which one that means must not change with a library's version."""
+    settings = config.parse(f"[database]\nurl = {bare}://poms@dbhost/poms\n", directory=tmp_path)
+
+    assert settings.database.url == "postgresql+psycopg2://poms@dbhost/poms"

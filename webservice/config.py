@@ -357,6 +357,10 @@ def parse(text: str, *, directory: Path, file: str = "poms.ini",
     database = document.read("database", DatabaseSettings)
     if not database.url:
         database = replace(database, url=f"sqlite:///{data_dir / DATABASE_FILE}")
+    for bare in ("postgresql://", "postgres://"):
+        if database.url.startswith(bare):
+            # Which driver a bare address means depends on the version of SQLAlchemy; ours is psycopg2.
+            database = replace(database, url=f"postgresql+psycopg2://{database.url.removeprefix(bare)}")
     web = document.read("web", WebSettings)
     defaults = document.read("experiment_defaults", ExperimentSettings)
     return Settings(
