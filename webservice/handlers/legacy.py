@@ -56,18 +56,21 @@ def campaign_list_json(call: Call) -> Answer:
 
 @routes.answer("get_campaign_id", permission=VIEW, arguments={"campaign_name": NAME})
 def get_campaign_id(call: Call) -> Answer:
+    """The number of a campaign, null if there is none of this name."""
     return Data(lookups.find_campaign_id(call.core, call.actor.experiment, call["campaign_name"]))
 
 
 @routes.answer("get_campaign_name", permission=Need("view", "campaign", "campaign_id"),
                arguments={"campaign_id": number(required=True)})
 def get_campaign_name(call: Call) -> Answer:
+    """The name of a campaign."""
     return Text(call.item("campaign_id").name)
 
 
 @routes.answer("get_campaign_stage_id", permission=VIEW,
                arguments={"campaign_name": NAME, "campaign_stage_name": NAME})
 def get_campaign_stage_id(call: Call) -> Answer:
+    """The number of a stage, null if there is none of this name."""
     return Data(lookups.find_stage_id(call.core, call.actor.experiment, call["campaign_name"],
                                       call["campaign_stage_name"]))
 
@@ -75,6 +78,7 @@ def get_campaign_stage_id(call: Call) -> Answer:
 @routes.answer("get_campaign_stage_name", permission=Need("view", "stage", "campaign_stage_id"),
                arguments={"campaign_stage_id": number(required=True)})
 def get_campaign_stage_name(call: Call) -> Answer:
+    """Names of a stage's campaign and of the stage."""
     stage = call.item("campaign_stage_id")
     return Data([stage.campaign.name if stage.campaign else None, stage.name])
 
