@@ -596,7 +596,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_launches_due",
-            ["not_before"],
+            ["launch_id"],
             unique=False,
             postgresql_where=sa.text("state IN ('owed', 'queued')"),
             sqlite_where=sa.text("state IN ('owed', 'queued')"),

@@ -116,7 +116,8 @@ class Launch(Base):
     __table_args__ = (
         CheckConstraint("state IN ('owed', 'queued', 'held', 'launched', 'failed', 'skipped', 'cancelled')",
                         name="state"),
-        Index("ix_launches_due", "not_before", postgresql_where=text("state IN ('owed', 'queued')"),
+        # In the order in which they are claimed: no matter how many were launched before.
+        Index("ix_launches_due", "launch_id", postgresql_where=text("state IN ('owed', 'queued')"),
               sqlite_where=text("state IN ('owed', 'queued')")),
         Index(None, "experiment", "state", "launch_id"),
         Index(None, "submission_id"),
