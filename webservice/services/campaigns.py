@@ -8,12 +8,14 @@ identity across saves: a stage by its name, a dependency by the two stages it jo
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
@@ -34,9 +36,9 @@ from poms.webservice.model import (
 from poms.webservice.rules import permissions
 from poms.webservice.rules.campaign_text import model as spec
 from poms.webservice.rules.campaign_text import parse
-from poms.webservice.rules.campaign_text.checking import check_name, examine
+from poms.webservice.rules.campaign_text.checking import Examination, check_name, examine
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import events, launching
+from poms.webservice.services import events, launching, schedules
 from poms.webservice.services.core import Core
 from poms.webservice.services.launching import LaunchRequest, Outcome
 
@@ -44,6 +46,10 @@ SHARED_EXPERIMENT = "samdev"
 """Its job types and login setups (``generic``) can be used by every experiment."""
 
 LONGEST_TEXT = 1_000_000
+MOST_LINES_COMPARED = 20_000
+"""Beyond that a comparison takes longer than anybody waits: its time grows with the square."""
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 
 
 @dataclass(frozen=True)
@@ -68,13 +74,23 @@ def save_text(core: Core, actor: Actor, data: bytes, *, source: str, message: st
     Problems with the text come back in the result. ``base_version`` is the version that the editor
     began with: Conflict if another one was saved since. Raises NotAllowed if the actor may not.
     """
-    examined = examine(data, known=_known_names(core, actor.experiment), creator_role=actor.creator_role,
-                       analysis_login=None, limit=LONGEST_TEXT)
-    warnings = [str(warning) for warning in examined.warnings]
+    known, own = _known_names(core, actor.experiment)
+    examined = examine(data, known=known, creator_role=actor.creator_role, analysis_login=None, limit=LONGEST_TEXT)
+    warnings = _warnings(examined, own)
     if examined.problems or examined.document is None:
         return SaveResult(dry_run, name=examined.campaign.name, problems=examined.problems, warnings=tuple(warnings))
+    try:
+        return _save(core, actor, examined, warnings, source=source, message=message, dry_run=dry_run,
+                     base_version=base_version, only_if_new=only_if_new)
+    except IntegrityError as clash:
+        raise Conflict(f"Somebody saved {examined.campaign.name}, or a job type or login setup of it, at the same "
+                       "moment. Look at what is there now and save again.") from clash
+
+
+def _save(core: Core, actor: Actor, examined: Examination, warnings: list[str], *, source: str, message: str,
+          dry_run: bool, base_version: int | None, only_if_new: bool) -> SaveResult:
     document, campaign = examined.require()
-    text, now = document.text, core.clock()
+    text, now = document.to_bytes().decode(), core.clock()
     with core.db.write() as session:
         row = session.scalar(select(Campaign).where(Campaign.experiment == actor.experiment,
                                                     Campaign.name == campaign.name).with_for_update())
@@ -87,12 +103,11 @@ def save_text(core: Core, actor: Actor, data: bytes, *, source: str, message: st
         before = _version_text(session, row, row.version_number) if row else ""
         diff = tuple(diff_lines(before, text))
         if dry_run or before == text:
-            warnings += _block_differences(session, actor.experiment, campaign)
             return SaveResult(dry_run, row.campaign_id if row else None, campaign.name,
                               row.version_number if row and not dry_run else None,
                               stages=_stage_list(session, row), warnings=tuple(warnings), diff=diff,
                               changed=before != text)
-        warnings += _save_blocks(session, actor, campaign, now)
+        _save_blocks(session, actor, campaign, now)
         row = _save_campaign(session, actor, row, campaign, now)
         warnings += _save_stages(session, actor, row, campaign, now)
         row.version_number += 1
@@ -143,8 +158,12 @@ def clone(core: Core, actor: Actor, campaign_id: int, new_name: str) -> SaveResu
                      message=f"cloned from campaign {campaign_id}")
 
 
-def set_active(core: Core, actor: Actor, campaign_ids: Sequence[int], active: bool) -> int:
-    """Make campaigns active or inactive; all or none. Returns how many changed."""
+def set_active(core: Core, actor: Actor, campaign_ids: Sequence[int], active: bool, *,
+               clear_schedules: bool = False) -> int:
+    """Make campaigns active or inactive; all or none. Returns how many changed.
+
+    With ``clear_schedules`` those made inactive lose the schedules of their stages, which would make them active again.
+    """
     now, count = core.clock(), 0
     with core.db.write() as session:
         for number in campaign_ids:
@@ -154,6 +173,10 @@ def set_active(core: Core, actor: Actor, campaign_ids: Sequence[int], active: bo
                 row.active, count = active, count + 1
                 events.record(session, "campaign.activated" if active else "campaign.deactivated", now,
                               actor.username, experiment=row.experiment, campaign_id=number)
+            if clear_schedules and not active:
+                for stage in session.scalars(select(CampaignStage).where(CampaignStage.campaign_id == number)
+                                             .order_by(CampaignStage.campaign_stage_id)):
+                    schedules.drop(session, stage, actor.username, now)
     return count
 
 
@@ -234,10 +257,21 @@ def launch_campaign(core: Core, actor: Actor, campaign_id: int, request_key: str
 
 def diff_lines(old: str, new: str) -> list[dict[str, str]]:
     """The difference of two texts as lines of kind ``same``, ``gone``, ``came`` or ``place``; [] if equal."""
+    if old == new:
+        return []
+    before, after = _LINE.findall(old), _LINE.findall(new)
+    if len(before) + len(after) > MOST_LINES_COMPARED:
+        return [{"kind": "place", "text": f"{len(before):,} lines and {len(after):,} lines: too many to compare."}]
     kinds = {" ": "same", "-": "gone", "+": "came", "@": "place"}
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2)
-    return [{"kind": kinds[line[0]], "text": line[1:] if line[0] != "@" else line}
-            for number, line in enumerate(lines) if number > 1]
+    lines = list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]
+    return [{"kind": kinds[line[0]], "text": line if line[0] == "@" else _shown(line)} for line in lines]
+
+
+def _shown(line: str) -> str:
+    """A line of a difference without its mark and its end; on changed lines, ends that cannot be seen are named."""
+    text = line[1:].rstrip("\r\n")
+    end = line[1 + len(text):]
+    return text if line[0] == " " or end == "\n" else text + {"": " (without a line end)"}.get(end, "␍")
 
 
 # -------------------------------------------------------------------------------------- saving
@@ -266,17 +300,25 @@ def _version_text(session: Session, row: Campaign, number: int) -> str:
     return version.text
 
 
-def _known_names(core: Core, experiment: str) -> spec.KnownNames:
-    """What a text of this experiment may refer to."""
+def _known_names(core: Core, experiment: str) -> tuple[spec.KnownNames, set[str]]:
+    """What a text of this experiment may refer to, and the titles of the blocks that are the experiment's own."""
     both = (experiment, SHARED_EXPERIMENT)
     with core.db.read() as session:
         setups = session.scalars(select(LoginSetup).where(LoginSetup.experiment.in_(both))).all()
         job_types = session.scalars(select(JobType).where(JobType.experiment.in_(both))).all()
+    own = {f"{kind} {row.name}" for kind, rows in (("login_setup", setups), ("job_type", job_types))
+           for row in rows if row.experiment == experiment}
     return spec.KnownNames(
         login_setups={row.name: _setup_spec(row) for row in _own_first(setups, experiment)},
         job_types={row.name: _job_type_spec(row) for row in _own_first(job_types, experiment)},
         split_types=tuple(core.backends.split_types) or None,
-        recovery_types=tuple(core.backends.data(experiment).recovery_kinds()))
+        recovery_types=tuple(core.backends.data(experiment).recovery_kinds())), own
+
+
+def _warnings(examined: Examination, own: set[str]) -> list[str]:
+    """What is odd about a text. A block that only the shared experiment has is saved as the experiment's own."""
+    return [warning.message if warning.code == "already-exists" else str(warning) for warning in examined.warnings
+            if warning.code != "already-exists" or warning.field in own]
 
 
 def _own_first(rows: Sequence[Any], experiment: str) -> list[Any]:
@@ -298,28 +340,8 @@ def _pairs(stored: Any) -> tuple[tuple[str, str], ...]:
     return tuple((str(key), str(value)) for key, value in stored or [])
 
 
-def _block_differences(session: Session, experiment: str, campaign: spec.Campaign) -> list[str]:
-    """Warnings for blocks of the text that exist with another content; they are never changed by a text."""
-    warnings = []
-    for kind, table, described, wanted in (
-            ("LoginSetup", LoginSetup, _setup_spec, campaign.login_setups),
-            ("JobType", JobType, _job_type_spec, campaign.job_types)):
-        rows = {row.name: row for row in session.scalars(select(table).where(
-            table.experiment == experiment, table.name.in_([block.name for block in wanted])))}
-        for block in wanted:
-            row = rows.get(block.name)
-            if row is None or described(row) == block:
-                continue
-            stored = described(row)
-            differing = [item.name for item in fields(block) if getattr(block, item.name) != getattr(stored, item.name)]
-            warnings.append(f"Warning: {kind} '{block.name}' already exists and will not change. "
-                            f"It differs in {', '.join(differing)}.")
-    return warnings
-
-
-def _save_blocks(session: Session, actor: Actor, campaign: spec.Campaign, now: datetime) -> list[str]:
-    """Insert login setups and job types that are new; tell of those that exist with another content."""
-    warnings = _block_differences(session, actor.experiment, campaign)
+def _save_blocks(session: Session, actor: Actor, campaign: spec.Campaign, now: datetime) -> None:
+    """Insert login setups and job types that are new; those that exist are never changed by a text."""
     made = {"experiment": actor.experiment, "creator": actor.experimenter_id, "creator_role": actor.creator_role,
             "created": now}
     have = set(session.scalars(select(LoginSetup.name).where(LoginSetup.experiment == actor.experiment)))
@@ -336,7 +358,6 @@ def _save_blocks(session: Session, actor: Actor, campaign: spec.Campaign, now: d
                 recoveries=[Recovery(recovery_order=order, recovery_type=kind, param_overrides=_lists(pairs))
                             for order, (kind, pairs) in enumerate(block.recoveries)]))
     session.flush()
-    return warnings
 
 
 def _lists(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
@@ -378,9 +399,14 @@ def _save_stages(session: Session, actor: Actor, row: Campaign, campaign: spec.C
     wanted = {stage.name for stage in campaign.stages}
     for name, stage in list(stages.items()):
         if name not in wanted:
-            _detach(session, stage)
-            warnings.append(f"Stage '{name}' is no longer part of the campaign; its submissions are kept.")
+            lost = _detach(session, actor, stage, now)
+            warnings.append(f"Stage '{name}' is no longer part of the campaign; its submissions are kept"
+                            + (", its schedule is deleted." if lost else "."))
             del stages[name]
+    for stage in _detached(session, row, wanted - set(stages)):
+        stage.campaign_id = row.campaign_id
+        stages[stage.name] = stage
+        warnings.append(f"Stage '{stage.name}' is part of the campaign again, with its submissions.")
     for position, item in enumerate(campaign.stages):
         values = _stage_values(item, position, setups, job_types)
         stage = stages.get(item.name)
@@ -436,12 +462,28 @@ def _update_stage(stage: CampaignStage, values: dict[str, Any], actor: Actor, no
     return warnings
 
 
-def _detach(session: Session, stage: CampaignStage) -> None:
+def _detach(session: Session, actor: Actor, stage: CampaignStage, now: datetime) -> bool:
+    """Take a stage out of its campaign; True if it lost a schedule."""
     session.execute(delete(CampaignDependency).where(or_(
         CampaignDependency.provider_campaign_stage_id == stage.campaign_stage_id,
         CampaignDependency.consumer_campaign_stage_id == stage.campaign_stage_id)))
+    had_schedule = schedules.drop(session, stage, actor.username, now)
     stage.campaign_id = None
     session.flush()
+    return had_schedule
+
+
+def _detached(session: Session, row: Campaign, names: set[str]) -> list[CampaignStage]:
+    """The stages of these names that an earlier text took out of the campaign, as far as they were launched in it."""
+    found = session.scalars(
+        select(CampaignStage).where(
+            CampaignStage.campaign_id.is_(None), CampaignStage.experiment == row.experiment,
+            CampaignStage.name.in_(names),
+            select(Submission.submission_id).where(
+                Submission.campaign_stage_id == CampaignStage.campaign_stage_id,
+                Submission.campaign_id == row.campaign_id).exists())
+        .order_by(CampaignStage.campaign_stage_id).with_for_update()).all() if names else []
+    return list({stage.name: stage for stage in found}.values())
 
 
 def _save_dependencies(session: Session, stages: Mapping[str, CampaignStage], campaign: spec.Campaign) -> list[str]:
@@ -480,4 +522,4 @@ def _stage_list(session: Session, row: Campaign | None) -> tuple[tuple[int, str]
 def _summary(diff: Sequence[Mapping[str, str]]) -> str:
     came = sum(1 for line in diff if line["kind"] == "came")
     gone = sum(1 for line in diff if line["kind"] == "gone")
-    return f"{came} lines added, {gone} removed"
+    return f"{came} lines added, {gone} removed" if came or gone else "much changed"

@@ -122,7 +122,7 @@ def _difference(last: Launch | None, plan: LaunchPlan | None) -> list[dict[str, 
     """What of the command differs from the stage's last launch, argument by argument."""
     if last is None or plan is None:
         return []
-    return diff_lines(last.plan["command"].replace(" ", "\n"), plan.command.replace(" ", "\n"))
+    return diff_lines(*(f"{command}\n".replace(" ", "\n") for command in (last.plan["command"], plan.command)))
 
 
 def _checks(prepared: Prepared | None, stage: CampaignStage, files: int | None) -> list[dict[str, Any]]:
