@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poms.plugins.local.batch import control, submission
+from poms.plugins.local.batch import control
 from poms.webservice.errors import Invalid
 from poms.webservice.interfaces import JobState
+from poms.webservice.rules import jobsub_options
 from poms.webservice.testing.jobs import Gate, await_that
 from test.plugins.local_batch.conftest import departed, make_backend, surroundings
 
@@ -40,7 +41,7 @@ FIFE_LAUNCH = [
 
 def test_a_real_launchers_command_line_is_understood():
     """Options end at the executable; what follows is the job's, but for the backslash of a launcher's last line."""
-    request = submission.parse(FIFE_LAUNCH)
+    request = jobsub_options.parse(FIFE_LAUNCH)
 
     assert request.executable == "file:////fu/libexec/wrap"
     assert request.arguments[-3:] == ["-N", "9", "-s"]
@@ -53,14 +54,14 @@ def test_a_real_launchers_command_line_is_understood():
                                    ["-d", "TAG", "file:///x"], ["-z", "file:///x"], ["--memory"]])
 def test_command_lines_without_sense_are_refused(words):
     """Unknown options, missing values and a missing executable are errors of usage."""
-    with pytest.raises(submission.UsageError):
-        submission.parse(words)
+    with pytest.raises(jobsub_options.UsageError):
+        jobsub_options.parse(words)
 
 
 @given(st.lists(st.text(max_size=20), max_size=8))
 def test_any_words_after_the_executable_go_to_the_job(words):
     """No argument of a job is taken for an option of jobsub_submit."""
-    request = submission.parse(["-G", "g", "file:///x", *words, "end"])
+    request = jobsub_options.parse(["-G", "g", "file:///x", *words, "end"])
 
     assert request.arguments == [*words, "end"]
 
@@ -69,21 +70,21 @@ def test_any_words_after_the_executable_go_to_the_job(words):
                                           ("1kb", 1), ("2g", 2048), ("1TB", 1048576)])
 def test_memory_may_have_a_unit(text, mb):
     """Memory without a unit is in MB, which are of 1024 * 1024 bytes."""
-    assert submission.memory_in_mb(text) == mb
+    assert jobsub_options.memory_in_mb(text) == mb
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("3h", 10800), ("short", 10800), ("medium", 28800), ("long", 85200),
                                                ("90", 90), ("85200s", 85200), ("30m", 1800), ("1d", 86400)])
 def test_lifetimes_may_have_a_unit_or_a_name(text, seconds):
     """Times of jobs as jobsub writes them."""
-    assert submission.lifetime_in_seconds(text) == seconds
+    assert jobsub_options.lifetime_in_seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1h", "0", "3 weeks", "1h; rm"])
 def test_times_that_are_none_are_refused(text):
     """A time that cannot be read is refused rather than taken for none."""
     with pytest.raises(Invalid):
-        submission.lifetime_in_seconds(text)
+        jobsub_options.lifetime_in_seconds(text)
 
 
 @pytest.mark.parametrize(("line", "attribute"), [
@@ -91,7 +92,7 @@ def test_times_that_are_none_are_refused(text):
     ('+Name=\\"a b\\"', ("Name", "a b")), ("+Stage=stage-a", ("Stage", "stage-a")), ("priority = 3", None)])
 def test_lines_become_attributes(line, attribute):
     """+Name=value of --lines is an attribute: a number, or text with or without quotes."""
-    assert submission.parse_line(line) == attribute
+    assert jobsub_options.parse_line(line) == attribute
 
 
 @pytest.mark.parametrize("word", ["1", "x=y=z", "ClusterId>3", "A==1 || true", "A==B", "A=='x'"])
