@@ -11,6 +11,8 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -18,6 +20,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    DateTime,
     Engine,
     MetaData,
     Table,
@@ -165,20 +168,35 @@ def _copy(connection: Connection, table: Table, never_null: Iterable[str], rows:
     texts = ", ".join(f'"{name}"' for name in never_null)
     command = f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT csv, FORCE_NOT_NULL ({texts}), ENCODING UTF8)'
     with connection.connection.cursor() as cursor:
-        cursor.copy_expert(command, _CsvFile(rows))
+        cursor.copy_expert(command, _CsvFile(table, rows))
 
 
 class _CsvFile:
     """A file that is made while it is read, so that this program and the database work at the same time."""
 
-    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+    def __init__(self, table: Table, rows: Iterable[Sequence[Any]]) -> None:
         self._rows = iter(rows)
+        self._times = [place for place, column in enumerate(table.columns)
+                       if isinstance(getattr(column.type, "impl", column.type), DateTime)]
 
     def read(self, _size: int) -> bytes:
+        columns: list[Iterable[Any]] = list(zip(*islice(self._rows, _ROWS_AT_A_TIME), strict=True))
+        for place in self._times if columns else ():
+            columns[place] = map(_time_text, columns[place])
         text = io.StringIO()
-        csv.writer(text).writerows(islice(self._rows, _ROWS_AT_A_TIME))
+        csv.writer(text).writerows(zip(*columns, strict=True))
         # Texts of outside systems: what PostgreSQL cannot store must not keep the other rows from being stored.
         return text.getvalue().replace("\0", "").encode("utf-8", "replace")
+
+
+@lru_cache(10_000)
+def _time_text(value: datetime | None) -> str:
+    """Many rows have the same times, and to write a time takes longer than all the rest of a row."""
+    if value is None:
+        return ""
+    if value.tzinfo is None:
+        raise ValueError(f"a time without zone cannot be stored: {value!r}")
+    return value.isoformat()
 
 
 def _pieces(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:

@@ -6,7 +6,6 @@ Each agent is a process of its own (``work``), so that its memory can be told an
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -168,14 +167,24 @@ def work(word: str, url: str, directory: str, experiment: str, name: str) -> dic
         said = wrapup.run(core, experiment)
     else:
         while claimed := launches.claim(core, name, CLAIM_AT_ONCE):
-            taken += [each.launch_id for each in claimed]
-            if word == "queue":
-                for each in claimed:
+            for each in claimed:
+                if word == "queue":
+                    if each.state != "owed":
+                        # Ours, queued before its lease ran out; the jobs would be submitted now.
+                        continue
                     launching.settle_owed(core, each.launch_id, each.epoch)
+                taken.append(each.launch_id)
     seconds = time.perf_counter() - began
     core.db.close()
-    return {"seconds": seconds, "launches": taken, "said": said,
-            "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": seconds, "launches": taken, "said": said, "megabytes": _highest_memory()}
+
+
+def _highest_memory() -> float:
+    """In MiB. Not ``getrusage``: a process inherits there what its parent had when it was started."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("this system does not tell how much memory a process used")
 
 
 if __name__ == "__main__":

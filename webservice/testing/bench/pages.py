@@ -79,21 +79,21 @@ def value_of(name: str, landmarks: Landmarks) -> Any:
 
 
 def measure(full: Place, small: Place, *, requests: int = 25, rounds: int = 2) -> Iterator[Figure]:
-    """One figure for each page; the two databases take turns, so that both meet the same disturbances."""
+    """One figure for each page; both databases and the reference take turns, so that all meet the same disturbances."""
     with pages_server(full) as full_address, pages_server(small) as small_address, \
-            bare_server(full.url, full.directory) as bare_address:
-        bare = _timed(bare_address, "/page", requests * rounds)
-        with counting(full) as counts:
-            for look in looks():
-                paths = look.path(full.landmarks), look.path(small.landmarks)
-                for address, path in zip((full_address, small_address), paths, strict=True):
-                    _timed(address, path, 1)
-                on_full, on_small = [], []
-                for _ in range(rounds):
-                    on_full.append(_timed(full_address, paths[0], requests))
-                    on_small.append(_timed(small_address, paths[1], requests))
-                statements, size = counts(paths[0])
-                yield _figure(look, clients.merged(on_full), clients.merged(on_small), bare, statements, size)
+            bare_server(full.url, full.directory) as bare_address, counting(full) as counts:
+        for look in looks():
+            paths = look.path(full.landmarks), look.path(small.landmarks)
+            for address, path in zip((full_address, small_address), paths, strict=True):
+                _timed(address, path, 1)
+            on_full, on_small, bare = [], [], []
+            for _ in range(rounds):
+                bare.append(_timed(bare_address, "/page", requests))
+                on_full.append(_timed(full_address, paths[0], requests))
+                on_small.append(_timed(small_address, paths[1], requests))
+            statements, size = counts(paths[0])
+            yield _figure(look, clients.merged(on_full), clients.merged(on_small), clients.merged(bare),
+                          statements, size)
 
 
 def _figure(look: Look, full: Timings, small: Timings, bare: Timings, statements: int, size: int) -> Figure:
