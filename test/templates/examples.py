@@ -30,6 +30,7 @@ ROUTES = frozenset(
         "held_launches",
         "samples",
         "agents",
+        "openapi",
         "preview",
         "download",
         "search",
@@ -1191,6 +1192,40 @@ def samples_none() -> dict[str, Any]:
     return samples() | {"samples": []}
 
 
+def api() -> dict[str, Any]:
+    return frame(
+        document_url=url("openapi"),
+        groups=[
+            {
+                "name": "stages",
+                "operations": [
+                    {
+                        "address": "/poms/stage/{experiment}/{role}/{campaign_stage_id}",
+                        "methods": "GET, POST",
+                        "older": ["campaign_stage_info"],
+                        "summary": "How a stage goes.",
+                        "right": "view the stage",
+                        "answer": "JSON, page, 303",
+                        "arguments": [
+                            {"name": "campaign_stage_id", "required": True, "kind": "number", "choices": []},
+                            {"name": "face", "required": False, "kind": "text", "choices": ["jobs", "files"]},
+                        ],
+                    },
+                    {
+                        "address": "/poms/openapi/{experiment}/{role}",
+                        "methods": "GET, POST",
+                        "older": [],
+                        "summary": "This interface.",
+                        "right": "any known person",
+                        "answer": "JSON",
+                        "arguments": [],
+                    },
+                ],
+            }
+        ],
+    )
+
+
 def agents() -> dict[str, Any]:
     return frame(
         well=False,
@@ -1301,6 +1336,7 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("upload_result", upload_saved),
         ("samples", samples),
         ("samples", samples_none),
+        ("api", api),
         ("agents", agents),
         ("agents", agents_none),
         ("error", error),

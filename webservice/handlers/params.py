@@ -32,7 +32,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Param:
-    """One argument of a route: how it is read, and what holds when it is absent."""
+    """One argument of a route: how it is read, what holds when it is absent, and its JSON schema for programs."""
 
     read: Callable[[str], Any]
     default: Any = None
@@ -40,6 +40,14 @@ class Param:
     many: bool = False
     raw: bool = False
     choices: Sequence[str] = field(default=())
+    schema: Mapping[str, Any] = field(default_factory=dict)
+
+
+_ID = {"type": "integer", "minimum": 1, "maximum": BIGGEST_ID}
+
+
+def _text_schema(limit: int) -> dict[str, Any]:
+    return {"type": "string", "maxLength": limit}
 
 
 def _digits(text: str) -> int:
@@ -98,65 +106,71 @@ def _time(text: str) -> datetime:
 
 def number(default: int | None = None, *, required: bool = False) -> Param:
     """An id: 1 to the largest that the database holds."""
-    return Param(_positive, default, required)
+    return Param(_positive, default, required, schema=_ID)
 
 
 def count(default: int = 0) -> Param:
     """A number from 0 on, such as a place in a list or in a file."""
-    return Param(_digits, default)
+    return Param(_digits, default, schema={**_ID, "minimum": 0})
 
 
 def numbers(*, required: bool = False) -> Param:
     """Several ids: a field sent more than once, or separated by commas."""
-    return Param(_positive, (), required, many=True)
+    return Param(_positive, (), required, many=True, schema={"type": "array", "items": _ID})
 
 
 def number_or_name(*, required: bool = False) -> Param:
-    return Param(_number_or_name, None, required)
+    return Param(_number_or_name, None, required, schema=_text_schema(200))
 
 
 def text(default: str = "", *, required: bool = False, limit: int = 500) -> Param:
     """One line of text."""
-    return Param(_plain(limit), default, required)
+    return Param(_plain(limit), default, required, schema=_text_schema(limit))
 
 
 def lines(default: str = "", *, limit: int = LONGEST_TEXT) -> Param:
     """Text with line ends, as it was typed."""
-    return Param(_plain(limit, lines=True), default, raw=True)
+    return Param(_plain(limit, lines=True), default, raw=True, schema=_text_schema(limit))
 
 
 def texts(*, required: bool = False) -> Param:
     """Several texts, one for each time the field was sent."""
-    return Param(_plain(500), (), required, many=True)
+    return Param(_plain(500), (), required, many=True, schema={"type": "array", "items": _text_schema(500)})
+
+
+def paragraphs(*, limit: int = LONGEST_TEXT) -> Param:
+    """Several texts with line ends, one for each time the field was sent."""
+    return Param(_plain(limit, lines=True), (), many=True, schema={"type": "array", "items": _text_schema(limit)})
 
 
 def flag(default: bool = False) -> Param:
     """A check box or one of the spellings of true and false."""
-    return Param(_flag, default)
+    return Param(_flag, default, schema={"type": "string", "enum": [*_YES, *_NO]})
 
 
 def loose_flag() -> Param:
     """A switch that older programs set by any word but those for no."""
-    return Param(lambda sent: sent.lower() not in _NO, False)
+    return Param(lambda sent: sent.lower() not in _NO, False, schema={"type": "string"})
 
 
 def real(default: float | None = None) -> Param:
-    return Param(_float, default)
+    return Param(_float, default, schema={"type": "number", "minimum": -1e12, "maximum": 1e12})
 
 
 def moment() -> Param:
     """A time in UTC, to the second."""
-    return Param(_time)
+    return Param(_time, schema={"type": "string", "examples": ["2026-01-31 12:00:00"]})
 
 
 def choice(*words: str, default: str = "", required: bool = False) -> Param:
     """One of these words; the first of them is the default if none is given."""
-    return Param(_plain(100), default or ("" if required else words[0]), required, choices=words)
+    return Param(_plain(100), default or ("" if required else words[0]), required, choices=words,
+                 schema={"type": "string", "enum": list(words)})
 
 
 def upload(*, required: bool = False) -> Param:
     """A file, or its text typed into a field."""
-    return Param(str, None, required, raw=True)
+    return Param(str, None, required, raw=True, schema={"type": "string", "format": "binary"})
 
 
 def read_all(wanted: Mapping[str, Param], sent: Mapping[str, Any]) -> dict[str, Any]:
