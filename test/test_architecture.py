@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "handlers": {"handlers", "services", "rules", "__init__"} | TYPES,
     "agent": {"agent", "services", "rules", "backends", "model", "db", "config", "clock"} | TYPES,
     "server": {"config"} | TYPES,
+    "sam_projects": {"errors"},
     "testing": ANYTHING,
     "app": ANYTHING,
     "wsgi": ANYTHING,
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     "demo": ANYTHING,
     "__main__": ANYTHING,
 }
-PLUGINS_MAY_IMPORT = {"hookspecs", "rules"} | TYPES
+PLUGINS_MAY_IMPORT = {"hookspecs", "rules", "sam_projects"} | TYPES
 NOT_FOR_SERVICES = {"cherrypy", "cheroot", "jinja2"}
 
 

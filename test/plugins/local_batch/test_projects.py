@@ -12,8 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from poms.plugins.local.batch import projects, submission
+from poms.plugins.local.batch import submission
 from poms.plugins.local.batch.master import ensure_master
+from poms.webservice import sam_projects
 from poms.webservice.interfaces import JobSelection, JobState
 from poms.webservice.testing.jobs import Gate, await_that
 from test.plugins.local_batch.conftest import departed, kill, surroundings
@@ -159,7 +160,7 @@ def test_a_refused_project_refuses_the_jobs(backend, submit, catalogue):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/sam", "", "file:///etc/passwd"])
 def test_without_a_catalogue_nothing_is_queued(backend, job, url, monkeypatch, capsys):
     """A catalogue that stays away, or is no catalogue, is an error."""
-    monkeypatch.setattr(projects, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(sam_projects, "PATIENCE_SECONDS", 0.5)
     words = ["-G", "samdev", "--dataset=gen_cfg", job("exit 0")]
 
     status = submission.main(words, surroundings(backend, SAM_WEB_BASE_URL=url), backend.spool)
