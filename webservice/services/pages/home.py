@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from poms.webservice.model import Campaign, CampaignStage, Event, Job, Launch, Submission
@@ -58,19 +58,19 @@ def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
              Submission.status_since > now - timedelta(days=BOARD_DAYS)]
     if scope == "mine":
         where.append(Submission.creator == actor.experimenter_id)
-    found = session.execute(
-        select(Submission, CampaignStage.name, Campaign.name)
+    urgency = case(_URGENCY, value=Submission.status_id, else_=len(_URGENCY))
+    shown = session.execute(
+        select(Submission, CampaignStage.name, Campaign.name, func.count().over())
         .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
         .outerjoin(Campaign, Campaign.campaign_id == Submission.campaign_id)
         # What stands on the board is what is newest of its stage: older trouble was dealt with.
         .where(*where, CampaignStage.last_submission_id == Submission.submission_id)
-        .order_by(Submission.status_since.desc()).limit(200)).all()
-    found.sort(key=lambda row: _URGENCY[Status(row[0].status_id)])
-    shown = found[:BOARD_LIMIT]
+        .order_by(urgency, Submission.status_since.desc()).limit(BOARD_LIMIT)).all()
+    total = shown[0][3] if shown else 0
     reasons = _hold_reasons(session, [row[0].submission_id for row in shown if row[0].status_id == Status.HELD])
     launches = _launch_messages(session, [row[0].submission_id for row in shown
                                           if row[0].status_id == Status.LAUNCH_FAILED])
-    board = [_entry(submission, stage, campaign, url, reasons, launches) for submission, stage, campaign in shown]
+    board = [_entry(submission, stage, campaign, url, reasons, launches) for submission, stage, campaign, _ in shown]
     held = session.scalar(select(func.count()).select_from(Launch).where(
         Launch.experiment == actor.experiment, Launch.state == "held")) or 0
     if held:
@@ -78,7 +78,7 @@ def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
                       "why": "Launches of their stage, campaign or experiment are held.", "since": None,
                       "size": f"{held:,} launches",
                       "actions": [{"label": "See held launches", "url": url("held_launches"), "primary": not board}]})
-    return board, len(found) + bool(held)
+    return board, total + bool(held)
 
 
 def _entry(submission: Submission, stage: str, campaign: str | None, url: Url, reasons: dict[int, str],

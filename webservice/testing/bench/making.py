@@ -46,6 +46,7 @@ BUSY, QUIET = "sbnd", "dune"
 USER, ROLE = "bench", "production"
 PEOPLE = 20
 YEAR = timedelta(days=365)
+RECENT = timedelta(days=10)
 SITES = tuple(f"Site_{number:02d}" for number in range(20))
 COUNTS = ("idle", "running", "held", "completed", "failed", "removed")
 STATES = {"idle": JobState.IDLE, "running": JobState.RUNNING, "held": JobState.HELD,
@@ -130,6 +131,9 @@ class _Maker:
     def _choose_statuses(self) -> None:
         for item in self.submissions:
             is_newest = self.newest[item.stage] is item and self.is_active(self.campaign_of(item.stage))
+            if is_newest:
+                # What is active was launched lately, however few submissions there are.
+                item.created = max(item.created, self.now - self.chance.random() * RECENT)
             choices = _NEWEST if is_newest else _OLD
             item.status = self.chance.choices([status for status, _ in choices], [share for _, share in choices])[0]
         self.newest[1].status = Status.RUNNING
