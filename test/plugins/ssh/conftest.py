@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -107,13 +108,14 @@ def sshd_program() -> Iterator[str]:
 @pytest.fixture
 def server(sshd_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that lets the test's own key in."""
-    # A short path of its own: the sockets of shared connections lie below it.
     directory = tmp_path_factory.mktemp("sshd")
+    # Sockets have short paths only, and how deep pytest's directories are depends on how it is run.
+    sockets = Path(tempfile.mkdtemp(prefix="poms-ssh-"))
     port = free_port()
     made = Server(directory, port, sshd_program, {
         "allowed_hosts": f"{ACCOUNT}@{HOST}", "known_hosts": str(directory / "known hosts"),
         "identity_file": str(directory / "user_key"), "connect_timeout": "5s",
-        "control_dir": str(directory / "c"), "keep_connection": "30s", "options": f"Port={port}"})
+        "control_dir": str(sockets), "keep_connection": "30s", "options": f"Port={port}"})
     host_key, user_key = made.make_key("host_key"), made.make_key("user_key")
     shutil.copyfile(user_key.with_suffix(".pub"), directory / "authorized_keys")
     (directory / "sshd_config").write_text(f"""
@@ -134,6 +136,7 @@ LogLevel VERBOSE
     made.start()
     yield made
     made.stop()
+    shutil.rmtree(sockets)
 
 
 def close_shared_connections(server: Server) -> None:
