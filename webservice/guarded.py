@@ -161,10 +161,23 @@ class GuardedTransport(_Guarded):
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
             max_output_bytes: int) -> TransportResult:
-        return self._call("run", (host, account, script),
-                          {"log": log, "timeout_seconds": timeout_seconds,
-                           "max_output_bytes": min(max_output_bytes, self._most_output_bytes)},
-                          timeout_seconds=timeout_seconds + LAUNCH_MARGIN_SECONDS)
+        """Raises BackendUnavailable only if nothing was started; a run that was given up, or broke, is in doubt."""
+        def attempt() -> TransportResult | BackendUnavailable:
+            try:
+                return self._target().run(host, account, script, log=log, timeout_seconds=timeout_seconds,
+                                          max_output_bytes=min(max_output_bytes, self._most_output_bytes))
+            except BackendUnavailable as not_started:
+                return not_started
+
+        try:
+            answer = self._bulkhead.call(attempt, what="run", timeout_seconds=timeout_seconds + LAUNCH_MARGIN_SECONDS)
+        except NotBegun:
+            raise
+        except BackendUnavailable as doubt:
+            return TransportResult(None, "", str(doubt))
+        if isinstance(answer, BackendUnavailable):
+            raise answer
+        return answer
 
 
 @_with_usual_members(SplitType, own=("name", "description", "parameters", "editor"))

@@ -184,21 +184,23 @@ class LaunchTransport(Protocol):
             max_output_bytes: int) -> TransportResult:
         """Run ``script`` (bash, given over standard input), copying its output to ``log`` as it comes.
 
-        Raises BackendUnavailable when the script could not be started at all. When the time
-        or output limit is passed the whole process group is ended.
+        Raises BackendUnavailable only when certainly nothing was started; any later doubt is a result without an
+        exit status. When the time or output limit is passed the whole process group is ended.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitOutcome:
-    """What came of a submit: jobs were ``started``, it was ``refused``, or it is ``unclear``.
+    """What came of a submit: jobs were ``started``, it was ``refused``, ``not_started``, or it is ``unclear``.
 
-    ``unclear`` means: ask ``find`` before any second attempt. ``batch_ids`` are cluster
-    ids, ``cluster@schedd``, in the order in which they were printed.
+    ``refused``: the launch ran and left no jobs; trying again would not help. ``not_started``: certainly nothing
+    was begun (the transport raised BackendUnavailable), so it is tried again and does not count as an attempt.
+    ``unclear``: ask ``find`` before any second attempt. ``batch_ids`` are cluster ids, ``cluster@schedd``, in the
+    order in which they were printed.
     """
 
-    kind: Literal["started", "unclear", "refused"]
+    kind: Literal["started", "unclear", "refused", "not_started"]
     batch_ids: tuple[str, ...] = ()
     message: str = ""
     exit_status: int | None = None
@@ -327,7 +329,8 @@ class JobBackend(Protocol):
                timeout_seconds: float) -> SubmitOutcome:
         """Start the jobs of ``plan`` once. ``script`` is the whole launch script.
 
-        Never raises for what the batch system says: doubt is ``unclear``.
+        Never raises for what the batch system says: doubt is ``unclear``. A transport that raised BackendUnavailable
+        is ``not_started``.
         """
         ...
 
@@ -508,7 +511,10 @@ class DataBackend(Protocol):
         ...
 
     def dependency_files(self, submission: SubmissionView, patterns: Sequence[str], number: int) -> DerivedDataset:
-        """Output of the submission that matches any pattern, for its consumer ``number`` (from 1)."""
+        """Output of the submission that matches any pattern, for its consumer ``number`` (from 1).
+
+        A stage of type ``approval`` or ``datatransfer`` hands on its input.
+        """
         ...
 
     def job_environment(self, plan: LaunchPlan) -> tuple[tuple[str, str], ...]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
 
+from poms.webservice.errors import Conflict, NotFound
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import CampaignStage, Launch
+from poms.webservice.model import CampaignStage, Launch, Membership
+from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER, SUPERUSER
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import jobs, launch_logs, launches, launching
 from poms.webservice.testing.faults import Died
@@ -197,6 +201,85 @@ def test_attempts_that_leave_nothing_come_to_an_end(world, campaign, clock):
     assert world.status(number) is Status.LAUNCH_FAILED
 
 
+def test_a_launch_host_that_cannot_be_reached_is_tried_later(world, campaign, clock):
+    """Nothing was begun, so it does not count as an attempt, nobody waits for it, and the batch system is not asked."""
+    world.fakes.transport.dies_with_caller = False
+    world.launch(campaign, "gen")
+    world.fakes.transport.fail("run", times=3)
+    pauses = []
+    for _ in range(3):
+        assert world.work_on_launches() == ["retry"]
+        row = world.launches()[0]
+        assert (row.attempt, row.started_at, row.lease_owner) == (0, None, None)
+        pauses.append(row.not_before - clock())
+        clock.set(row.not_before)
+    assert world.batch.calls["find"] == 0
+
+    assert world.work_on_launches() == ["launched"]
+    assert pauses == sorted(set(pauses))
+    assert [each.plan.attempt for each in world.batch.accepted] == [1]
+
+
+def test_a_launch_host_that_stays_away_fails_the_launch(world, campaign, clock):
+    """After so many tries a person is shown why."""
+    number = world.launch(campaign, "gen").submission_id
+    world.fakes.transport.fail("run", times=20)
+    states = []
+    while "failed" not in states and len(states) < 20:
+        states += world.work_on_launches()
+        clock.advance(minutes=5)
+
+    assert states == ["retry"] * (launches.MAX_FAILURES - 1) + ["failed"]
+    assert world.status(number) is Status.LAUNCH_FAILED
+    assert "no answer" in world.launches()[0].message
+    assert world.batch.accepted == []
+
+
+def test_an_unclear_attempt_is_still_waited_for_after_one_that_was_not_begun(world, campaign, clock):
+    """The time since the attempt in doubt counts on, not that since the one that never was."""
+    world.fakes.transport.dies_with_caller = False
+    limit = world.core.settings.agent.launch_timeout_seconds
+    world.launch(campaign, "gen")
+    world.batch.answer("lost-before")
+    world.work_on_launches()
+    began_at = world.launches()[0].started_at
+    clock.advance(limit + LEASE)
+    world.fakes.transport.fail("run")
+
+    assert world.work_on_launches() == ["retry"]
+
+    row = world.launches()[0]
+    assert (row.attempt, row.started_at) == (1, began_at)
+    clock.set(row.not_before)
+    assert world.work_on_launches() == ["launched"]
+    assert [each.plan.attempt for each in world.batch.accepted] == [2]
+
+
+def test_a_transport_that_broke_on_the_way_is_in_doubt(world, campaign, clock):
+    """A transport that fails in another way than by saying that it did not begin may have begun."""
+    world.launch(campaign, "gen")
+    world.fakes.transport.fail("run", RuntimeError("broken"))
+
+    transport = world.core.backends.transport("samdev")
+    result = transport.run("h", "a", "s", log=io.BytesIO(), timeout_seconds=5, max_output_bytes=100)
+
+    assert result.exit_status is None
+    assert "RuntimeError" in result.reason
+
+
+def test_a_log_that_cannot_be_written_is_no_attempt(world, campaign, tmp_path):
+    """Without a place for the launch log nothing is begun; the launch says so and is tried again."""
+    world.launch(campaign, "gen")
+    path = launch_logs.path_of(world.core, world.launches()[0].log_name)
+    path.mkdir(parents=True)
+
+    assert world.work_on_launches() == ["retry"]
+
+    assert world.launches()[0].attempt == 0
+    assert "directory" in world.launches()[0].message
+    assert world.batch.accepted == []
+
+
 def test_an_unavailable_batch_system_is_tried_later(world, campaign, clock):
     """A launch that could not begin is tried again after a pause that grows."""
     world.launch(campaign, "gen")
@@ -273,6 +356,60 @@ def test_an_owed_launch_without_slices_is_skipped(world):
     assert world.work_on_launches() == ["skipped"]
     assert world.launches()[0].state == "skipped"
     assert world.events("split.end")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"active": False}, "samdevowner is not in experiment samdev any more"),
+    ({"role": ANALYSIS}, "samdevowner may not act as production in samdev any more"),
+])
+def test_a_launcher_who_lost_the_right_launches_nothing(world, campaign, change, message):
+    """Membership and role are asked anew when an owed launch is made; it fails and says why."""
+    _owe(world, campaign, role=PRODUCTION)
+    world.change(Membership, (campaign.owner.experimenter_id, "samdev"), **change)
+
+    assert world.work_on_launches() == ["failed"]
+
+    assert message in world.launches()[0].message
+    assert message in world.events("launch.failed")[0].data["reason"]
+    assert world.submissions() == []
+
+
+@pytest.mark.parametrize("role", [PRODUCTION, SUPERUSER])
+def test_a_held_launch_is_released_in_the_role_it_was_asked_in(world, role):
+    """Production and superusers may launch an analysis user's stage, also by way of a hold."""
+    ann, boss = world.person("ann", ANALYSIS), world.person("boss", SUPERUSER)
+    made = world.campaign_with(stage("mine"), owner=ann)
+    object.__setattr__(world.core.settings.experiment_defaults, "analysis_launch_hosts", ("localhost",))
+    world.change(CampaignStage, made.stage("mine"), hold_experimenter_id=ann.experimenter_id)
+    held = world.launch(made, "mine", actor=replace(boss, role=role))
+    world.change(CampaignStage, made.stage("mine"), hold_experimenter_id=None)
+
+    launches.release_held(world.core, "ann", [held.launch_id], "samdev")
+
+    assert world.work_on_launches() == ["launched"]
+    assert world.submissions()[0].creator == boss.experimenter_id
+
+
+def test_a_launch_of_which_no_role_was_noted_takes_one_that_may(world, campaign):
+    """Launches written by earlier versions have none; a shifter's are made as a shifter."""
+    world.change(Membership, (campaign.owner.experimenter_id, "samdev"), role=SHIFTER)
+    _owe(world, campaign)
+
+    assert world.work_on_launches() == ["launched"]
+
+
+def test_a_failed_launch_is_taken_over_by_somebody_who_may(world, campaign):
+    """The launch of somebody who left is made in the name of the person who lets it go again."""
+    _owe(world, campaign, role=PRODUCTION)
+    world.change(Membership, (campaign.owner.experimenter_id, "samdev"), active=False)
+    world.work_on_launches()
+    lena = world.person("lena", SHIFTER)
+
+    assert launches.take_over(world.core, lena, [world.launches()[0].launch_id]) == 1
+    assert launches.take_over(world.core, lena, [world.launches()[0].launch_id]) == 0
+
+    assert world.work_on_launches() == ["launched"]
+    assert world.submissions()[0].creator == lena.experimenter_id
 
 
 @pytest.mark.parametrize("change", [{"cs_split_type": "sideways"}, {"campaign_id": None}, {"vo_role": "Analysis"}])
@@ -415,6 +552,74 @@ def test_a_removed_submission_is_not_launched(world, campaign):
 
     assert world.batch.accepted == []
     assert world.events("launch.cancelled")
+
+
+def test_a_launch_that_waits_can_be_aborted(world, campaign):
+    """Its submission is Removed and nothing of it reaches the batch system."""
+    number = world.launch(campaign, "gen").submission_id
+
+    launches.abort(world.core, "lena", "samdev", number, reason="wrong dataset")
+
+    assert world.work_on_launches() == []
+    assert world.launches()[0].state == "cancelled"
+    assert (world.status(number), world.history(number)[-1].reason) == (
+        Status.REMOVED, "launch aborted: wrong dataset")
+    assert world.batch.accepted == []
+
+
+def test_a_launch_under_way_is_aborted_and_its_jobs_are_taken_away(world, campaign):
+    """The script is let run on; whatever it submits is removed as soon as that is known."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.plan("submit", lambda: launches.abort(world.core, "lena", "samdev", number))
+
+    world.work_on_launches()
+
+    assert world.status(number) is Status.REMOVED
+    assert {job.state for job in world.batch.of(number)} == {JobState.REMOVED}
+
+
+def test_jobs_of_an_aborted_launch_are_taken_away_although_the_batch_system_was_silent(world, campaign, clock):
+    """As long as it cannot be told to remove them, the launch stays to be looked after."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.plan("submit", lambda: launches.abort(world.core, "lena", "samdev", number))
+    world.batch.fail("act")
+
+    assert world.work_on_launches() == ["retry"]
+    clock.advance(minutes=5)
+
+    assert world.work_on_launches() == ["launched"]
+    assert {job.state for job in world.batch.of(number)} == {JobState.REMOVED}
+    assert world.batch.clusters() == {number: 1}
+
+
+def test_an_unclear_attempt_of_an_aborted_launch_is_looked_for(world, campaign, clock):
+    """If it submitted after all, its jobs are found and removed."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.answer("lost")
+    world.work_on_launches()
+    launches.abort(world.core, "lena", "samdev", number)
+    clock.advance(LEASE)
+
+    world.work_on_launches()
+
+    assert {job.state for job in world.batch.of(number)} == {JobState.REMOVED}
+
+
+def test_what_has_jobs_is_not_aborted(world, campaign):
+    """Jobs are removed, launches are aborted: the words say what to do instead."""
+    number = world.submission(campaign, "gen")
+    world.poll()
+
+    with pytest.raises(Conflict, match="Idle"):
+        launches.abort(world.core, "lena", "samdev", number)
+
+
+def test_another_experiments_launch_cannot_be_aborted(world, campaign):
+    """It does not exist there."""
+    number = world.launch(campaign, "gen").submission_id
+
+    with pytest.raises(NotFound):
+        launches.abort(world.core, "eve", "nova", number)
 
 
 def test_jobs_of_a_submission_removed_while_launching_are_removed(world, campaign):

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from poms.webservice.errors import Invalid, NotAllowed, NotFound
 from poms.webservice.model import CampaignStage, Experimenter, Membership, Schedule
 from poms.webservice.rules.permissions import ANALYSIS, SHIFTER, SUPERUSER
-from poms.webservice.services import holds, launches, launching, schedules
+from poms.webservice.services import campaigns, holds, launches, launching, schedules
 from poms.webservice.testing.faults import Died
 from poms.webservice.testing.fixtures import make_service
 from poms.webservice.testing.world import World, stage
@@ -184,14 +184,52 @@ def test_another_experiment_s_stage_is_not_there(world, campaign):
             attempt()
 
 
-def test_an_analysis_stage_is_scheduled_by_its_owner_only(world):
-    """Its launches are made in the analysis role, which covers nobody else's stages."""
-    owner = world.person("ann", ANALYSIS)
+def test_an_analysis_stage_is_scheduled_by_its_owner_and_superusers(world, clock):
+    """Each launches it in the role in which he or she may; production may launch it, but not change it."""
+    owner, boss = world.person("ann", ANALYSIS), world.person("boss", SUPERUSER)
     campaign = world.campaign_with(stage("mine"), owner=owner)
 
-    with pytest.raises(NotAllowed, match="Only the person who made this"):
-        schedules.set_schedule(world.core, world.person("boss", SUPERUSER), campaign.stage("mine"), cron="0 * * * *")
+    with pytest.raises(NotAllowed):
+        schedules.set_schedule(world.core, world.person("prod"), campaign.stage("mine"), cron="0 * * * *")
     schedules.set_schedule(world.core, owner, campaign.stage("mine"), cron="0 * * * *")
+    schedules.set_schedule(world.core, boss, campaign.stage("mine"), cron="0 * * * *")
+    clock.advance(hours=1)
+    look(world)
+
+    assert [row.launcher for row in world.launches()] == [boss.experimenter_id]
+
+
+def test_a_hold_can_take_the_schedule_away(world, campaign, hourly):
+    """If that is wanted; without the right to change the stage nothing happens, also no hold."""
+    shifter = world.person("shift", SHIFTER)
+    with pytest.raises(NotAllowed):
+        holds.hold_stages(world.core, shifter, [hourly], hold=True, clear_schedules=True)
+    assert row_of(world.core, hourly) is not None
+    assert world.stage_row(campaign, "gen").hold_experimenter_id is None
+
+    holds.hold_stages(world.core, campaign.owner, [hourly], hold=True, clear_schedules=True)
+
+    assert row_of(world.core, hourly) is None
+    assert [event.kind for event in world.events()][-2:] == ["schedule.deleted", "stage.held"]
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_campaign_made_inactive_can_lose_its_schedules(world, campaign, hourly, active):
+    """Making it active keeps them, whatever is said."""
+    campaigns.set_active(world.core, campaign.owner, [campaign.campaign_id], active, clear_schedules=True)
+
+    assert (row_of(world.core, hourly) is not None) == active
+
+
+def test_a_preview_says_when_in_words_and_moments(world, campaign, clock):
+    """What a schedule would do, before anybody saves it."""
+    clock.set(at("2026-03-01T12:00:30"))
+
+    coming = schedules.preview(world.core, "samdev", "0 3 * * MON")
+
+    assert (coming.cron, coming.words, coming.time_zone) == ("0 3 * * 1", "at 03:00 on Monday", "UTC")
+    assert coming.launches_at[:2] == (at("2026-03-02T03:00"), at("2026-03-09T03:00"))
+    assert len(coming.launches_at) == 5
 
 
 def test_an_old_crontab_is_taken_over(world, campaign, clock):
@@ -367,6 +405,7 @@ def test_the_launcher_s_right_is_checked_each_time(world, campaign, clock, hourl
     else:
         ann = world.person("ann", ANALYSIS)
         world.change(CampaignStage, hourly, creator_role=ANALYSIS, creator=ann.experimenter_id)
+        world.change(Membership, key, role=SHIFTER)
     clock.advance(hours=1)
 
     assert "1 refused" in look(world)

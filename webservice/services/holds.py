@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from poms.webservice.errors import NotFound
 from poms.webservice.model import Campaign, CampaignStage, Experiment, Launch, ServiceSetting
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import events
+from poms.webservice.services import events, permissions, schedules
 from poms.webservice.services.core import Core
 
 LAUNCHES = "launches"
@@ -32,13 +32,21 @@ class Gate:
     held_launches: int
 
 
-def hold_stages(core: Core, actor: Actor, stage_ids: Iterable[int], *, hold: bool, reason: str = "") -> int:
-    """Keep or let go the launches of stages; returns how many were changed."""
-    now, count = core.clock(), 0
+def hold_stages(core: Core, actor: Actor, stage_ids: Iterable[int], *, hold: bool, reason: str = "",
+                clear_schedules: bool = False) -> int:
+    """Keep or let go the launches of stages; returns how many were changed.
+
+    ``clear_schedules`` takes away the schedules of stages that are held, which is a change of the stage: NotAllowed
+    without the right to that.
+    """
+    now, count, stage_ids = core.clock(), 0, list(stage_ids)
     with core.db.write() as session:
+        if hold and clear_schedules:
+            for stage in permissions.require_all(session, actor, "modify", "stage", sorted(stage_ids)):
+                schedules.drop(session, stage, actor.username, now)
         stages = session.scalars(
             select(CampaignStage)
-            .where(CampaignStage.campaign_stage_id.in_(list(stage_ids)), CampaignStage.experiment == actor.experiment)
+            .where(CampaignStage.campaign_stage_id.in_(stage_ids), CampaignStage.experiment == actor.experiment)
             .order_by(CampaignStage.campaign_stage_id).with_for_update())
         for stage in stages:
             if (stage.hold_experimenter_id is not None) == hold:

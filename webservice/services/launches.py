@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import BinaryIO
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
@@ -25,6 +26,7 @@ from poms.webservice.errors import (
 from poms.webservice.interfaces import FoundCluster, JobSelection, LaunchPlan, SubmitOutcome
 from poms.webservice.model import Launch, Submission
 from poms.webservice.rules import shell
+from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import FINAL, Status
 from poms.webservice.services import events, launch_logs, launching, submissions
 from poms.webservice.services.core import Core
@@ -129,13 +131,56 @@ def cancel_held(core: Core, actor_name: str, launch_ids: Iterable[int], experime
     return count
 
 
+def take_over(core: Core, actor: Actor, launch_ids: Iterable[int]) -> int:
+    """Let launches that failed before there was a submission go again, in the actor's name and role.
+
+    The remedy for launches of people who left: they are worked out afresh. The caller has checked the right.
+    """
+    now, count = core.clock(), 0
+    with core.db.write() as session:
+        for row in session.scalars(
+                select(Launch).where(Launch.launch_id.in_(list(launch_ids)), Launch.experiment == actor.experiment,
+                                     Launch.state == "failed", Launch.submission_id.is_(None))
+                .order_by(Launch.launch_id).with_for_update()):
+            row.state, row.not_before, row.ended_at, row.failures = "owed", now, None, 0
+            row.launcher, row.request = actor.experimenter_id, {**row.request, "role": actor.role}
+            count += 1
+            events.record(session, "launch.released", now, actor.username, experiment=row.experiment,
+                          campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, launch_id=row.launch_id,
+                          reason=f"taken over by {actor.username}")
+    return count
+
+
+def abort(core: Core, actor_name: str, experiment: str, submission_id: int, *, reason: str = "") -> None:
+    """Call off the launch of a submission that is still New.
+
+    A script that runs already is not interrupted: ``work_on`` removes what it submits as soon as that is known.
+    Raises NotFound, and Conflict if there are jobs or it ended.
+    """
+    now, why = core.clock(), f"launch aborted: {reason}" if reason else "launch aborted"
+    with core.db.write() as session:
+        row = session.scalar(select(Launch).where(Launch.submission_id == submission_id)
+                             .order_by(Launch.launch_id.desc()).limit(1).with_for_update())
+        submission = submissions.lock(session, submission_id)
+        if submission.experiment != experiment:
+            raise NotFound(f"There is no submission {submission_id} in {experiment}.")
+        status = Status(submission.status_id)
+        if status is not Status.NEW:
+            raise Conflict(f"Submission {submission_id} is {status.label}, not New: its launch is over. Remove its "
+                           "jobs instead.")
+        submissions.change_status(session, submission, Status.REMOVED, at=now, actor=actor_name, by_person=True,
+                                  reason=why)
+        if row is not None and row.state == "queued" and row.attempt == 0:
+            _end(session, row, "cancelled", why, "launch.cancelled", now)
+
+
 # ------------------------------------------------------------------------------------ submitting
 
 
 def _submit(core: Core, claimed: Claim) -> str:
     with core.db.read() as session:
         row = session.get_one(Launch, claimed.launch_id)
-        document, attempt, log_name = row.plan, row.attempt, row.log_name
+        document, attempt, log_name, started_at = row.plan, row.attempt, row.log_name, row.started_at
         submission_id = row.submission_id
     jobs = core.backends.jobs(claimed.experiment)
     if attempt:
@@ -151,6 +196,8 @@ def _submit(core: Core, claimed: Claim) -> str:
     if not _begin_attempt(core, claimed):
         return "lost"
     outcome = _run_script(core, plan, log_name)
+    if outcome.kind == "not_started":
+        return _take_back(core, claimed, outcome.message or "the launch could not be begun", started_at)
     if outcome.kind == "refused":
         # An earlier attempt that was thought dead may have come first; its jobs are the submission's.
         found = jobs.find(submission_id)
@@ -169,13 +216,30 @@ def _submit(core: Core, claimed: Claim) -> str:
 
 
 def _run_script(core: Core, plan: LaunchPlan, log_name: str) -> SubmitOutcome:
+    """Run one attempt. What raises before, or instead of, the submit has begun nothing."""
     jobs, transport = core.backends.jobs(plan.experiment), core.backends.transport(plan.experiment)
-    script = shell.launch_script(plan, jobs.environment(plan))
+    try:
+        script = shell.launch_script(plan, jobs.environment(plan))
+        launch_log = _begin_log(core, plan, log_name)
+    except (BackendUnavailable, OSError) as problem:
+        return SubmitOutcome("not_started", message=str(problem))
+    with launch_log:
+        try:
+            return jobs.submit(plan, script, transport, launch_log, core.settings.agent.launch_timeout_seconds)
+        except BackendUnavailable as problem:
+            return SubmitOutcome("not_started", message=str(problem))
+
+
+def _begin_log(core: Core, plan: LaunchPlan, log_name: str) -> BinaryIO:
     path = launch_logs.path_of(core, log_name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab", buffering=0) as launch_log:
+    launch_log = path.open("ab", buffering=0)
+    try:
         launch_log.write(f"== attempt {plan.attempt} of submission {plan.submission_id} ==\n".encode())
-        return jobs.submit(plan, script, transport, launch_log, core.settings.agent.launch_timeout_seconds)
+    except OSError:
+        launch_log.close()
+        raise
+    return launch_log
 
 
 def _may_retry_now(core: Core, claimed: Claim) -> bool:
@@ -214,6 +278,7 @@ def _begin_attempt(core: Core, claimed: Claim) -> bool:
 
 
 def _started(core: Core, claimed: Claim, found: list[FoundCluster], kind: str, outcome: SubmitOutcome | None) -> str:
+    removed = _remove_if_ended(core, claimed)
     now = core.clock()
     with core.db.write() as session:
         row = _guarded(session, claimed)
@@ -229,12 +294,26 @@ def _started(core: Core, claimed: Claim, found: list[FoundCluster], kind: str, o
                                       reason="the jobs were found")
         events.record(session, kind, now, AGENT, submission=submission, batch_ids=[item.batch_id for item in found],
                       jobs=sum(item.jobs for item in found), attempt=row.attempt)
-        ended_meanwhile = submission.status_id in FINAL
-    if ended_meanwhile:
-        core.backends.jobs(claimed.experiment).act(
-            "remove", JobSelection(submission_ids=(claimed.submission_id or row.submission_id,)),
-            "the submission was ended while it was being launched")
+    if not removed:
+        _remove_if_ended(core, claimed)
     return "launched"
+
+
+def _remove_if_ended(core: Core, claimed: Claim) -> bool:
+    """Remove the jobs of a submission that was ended while it was being launched.
+
+    Done before the launch is recorded, so that a batch system that does not answer is asked again.
+    """
+    with core.db.read() as session:
+        number, status_id = session.execute(
+            select(Submission.submission_id, Submission.status_id)
+            .join(Launch, Launch.submission_id == Submission.submission_id)
+            .where(Launch.launch_id == claimed.launch_id)).one()
+    if status_id not in FINAL:
+        return False
+    core.backends.jobs(claimed.experiment).act("remove", JobSelection(submission_ids=(number,)),
+                                               "the submission was ended while it was being launched")
+    return True
 
 
 def describe_clusters(submission: Submission, found: list[FoundCluster]) -> None:
@@ -259,19 +338,34 @@ def _wait(core: Core, claimed: Claim, why: str) -> str:
 
 
 def _try_again(core: Core, claimed: Claim, why: str) -> str:
-    now = core.clock()
+    """Something outside did not answer. While an attempt may have left jobs there is no end of asking."""
     with core.db.write() as session:
         row = _guarded(session, claimed)
         if row is None:
             return "lost"
-        row.failures += 1
-        row.message = why
-        row.lease_owner = row.lease_until = None
-        if row.failures >= MAX_FAILURES and row.attempt == 0:
-            return _end(session, row, "failed", f"{why} (tried {row.failures} times)", "launch.failed", now)
-        row.not_before = now + timedelta(seconds=min(300, 2 ** row.failures))
-        events.record(session, "launch.retried", now, AGENT, experiment=row.experiment, campaign_id=row.campaign_id,
-                      stage_id=row.campaign_stage_id, submission_id=row.submission_id, reason=why)
+        return _put_off(session, row, why, core.clock(), may_end=row.attempt == 0)
+
+
+def _take_back(core: Core, claimed: Claim, why: str, started_at: datetime | None) -> str:
+    """Undo an attempt of which nothing was begun; ``started_at`` is the earlier attempt's, if there was one."""
+    with core.db.write() as session:
+        row = _guarded(session, claimed)
+        if row is None:
+            return "lost"
+        row.attempt -= 1
+        row.started_at = started_at
+        return _put_off(session, row, why, core.clock(), may_end=True)
+
+
+def _put_off(session: Session, row: Launch, why: str, now: datetime, *, may_end: bool) -> str:
+    row.failures += 1
+    row.message = why
+    row.lease_owner = row.lease_until = None
+    if row.failures >= MAX_FAILURES and may_end:
+        return _end(session, row, "failed", f"{why} (tried {row.failures} times)", "launch.failed", now)
+    row.not_before = now + timedelta(seconds=min(300, 2 ** row.failures))
+    events.record(session, "launch.retried", now, AGENT, experiment=row.experiment, campaign_id=row.campaign_id,
+                  stage_id=row.campaign_stage_id, submission_id=row.submission_id, reason=why)
     return "retry"
 
 

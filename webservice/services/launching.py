@@ -28,6 +28,7 @@ from poms.webservice.model import (
     Experiment,
     Experimenter,
     Launch,
+    Membership,
     ServiceSetting,
     Submission,
 )
@@ -55,7 +56,8 @@ class LaunchRequest:
     """What somebody, or something, wants launched. ``key`` is unique: the same key launches once.
 
     ``dataset_override`` replaces the stage's dataset and split; if ``define`` is given, POMS declares it
-    with that query first. ``recovery_of`` is the original submission, ``depends_on`` the provider's.
+    with that query first. ``recovery_of`` is the original submission, ``depends_on`` the provider's. ``role``
+    is the one in which it was asked for; "" (not known): any that the launcher may act in.
     """
 
     stage_id: int
@@ -69,6 +71,7 @@ class LaunchRequest:
     recovery_of: int | None = None
     depends_on: int | None = None
     campaign_dep_id: int | None = None
+    role: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """The request as stored with its launch row."""
@@ -125,6 +128,7 @@ def launch(core: Core, actor: Actor, request: LaunchRequest) -> Outcome:
     known = find_by_key(core, request.key, stage_id=request.stage_id)
     if known is not None:
         return known
+    request = replace(request, role=actor.role)
     for _ in range(SPLIT_RETRIES):
         prepared = prepare(core, actor, request)
         try:
@@ -186,8 +190,8 @@ def settle_owed(core: Core, launch_id: int, epoch: int) -> Outcome:
     """
     with core.db.read() as session:
         row = session.get_one(Launch, launch_id)
-        actor = _launcher_as_actor(session, row)
         request = LaunchRequest.from_document(row.request)
+        actor = act_for(session, row.launcher, session.get_one(CampaignStage, row.campaign_stage_id), request.role)
     for _ in range(SPLIT_RETRIES):
         prepared = prepare(core, actor, request)
         try:
@@ -197,12 +201,45 @@ def settle_owed(core: Core, launch_id: int, epoch: int) -> Outcome:
     raise Conflict("Other launches of this stage keep taking the next slice.")
 
 
-def owe(session: Session, request: LaunchRequest, *, stage: CampaignStage, launcher_id: int, now: datetime) -> bool:
-    """Write a launch that is owed, in the caller's transaction; False if it was written before."""
+def owe(session: Session, request: LaunchRequest, *, stage: CampaignStage, launcher_id: int, now: datetime,
+        held_because: str = "") -> bool:
+    """Write a launch that is owed, in the caller's transaction; False if it was written before.
+
+    With ``held_because`` it is not made until a person releases it.
+    """
     if session.scalar(select(Launch.launch_id).where(Launch.key == request.key)) is not None:
         return False
-    session.add(_new_row(request, "owed", stage, launcher_id, now))
+    row = _new_row(request, "held" if held_because else "owed", stage, launcher_id, now)
+    row.hold_reason = held_because or None
+    session.add(row)
     return True
+
+
+def act_for(session: Session, launcher_id: int, stage: CampaignStage, role: str = "") -> Actor:
+    """The person on whose behalf a launch is made, in the role in which it was asked for.
+
+    Membership and right are asked anew, as time went by since. Without a role it is one in which the person may
+    launch the stage, the stage's own if possible. Raises NotAllowed.
+    """
+    person = session.get(Experimenter, launcher_id)
+    if person is None:
+        raise NotAllowed(f"There is no person {launcher_id} any more, so {stage.name} is not launched.")
+    member = session.get(Membership, (launcher_id, stage.experiment))
+    held = member.role if member is not None and member.active else ""
+    allowed = permissions.acting_roles(held, person.root)
+    if not allowed:
+        raise NotAllowed(f"{person.username} is not in experiment {stage.experiment} any more and may not launch "
+                         f"{stage.name}.")
+    if role and role not in allowed:
+        raise NotAllowed(f"{person.username} may not act as {role} in {stage.experiment} any more and may not launch "
+                         f"{stage.name}.")
+    wanted = [role] if role else sorted(allowed, key=lambda each: each != stage.creator_role)
+    for each in wanted:
+        actor = Actor(launcher_id, person.username, stage.experiment, each, person.root)
+        refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
+        if refusal is None:
+            return actor
+    raise NotAllowed(f"{person.username} may not launch {stage.name}: {refusal}")
 
 
 def held_because(session: Session, stage: CampaignStage) -> str:
@@ -291,6 +328,10 @@ def _plan(core: Core, stage: CampaignStage, launcher: Experimenter, request: Lau
     variables = parameters.launch_variables(
         keywords=campaign.campaign_keywords or {}, dataset=dataset, version=stage.software_version, group=group,
         experimenter=launcher.username, experiment=stage.experiment)
+    if _is_approval(stage):
+        # A person decides; nothing is run anywhere.
+        return LaunchPlan(0, 1, stage.experiment, group, stage.vo_role.lower(), launcher.username, "", "", "",
+                          "await_approval", (), variables["dataset"], test)
     pairs = parameters.launch_parameters(
         job_type=job_type.definition_parameters, campaign=(campaign.defaults or {}).get("param_overrides") or [],
         merge_overrides=stage.merge_overrides, stage=stage.param_overrides, launch=request.param_overrides,
@@ -309,6 +350,10 @@ def _plan(core: Core, stage: CampaignStage, launcher: Experimenter, request: Lau
         command=command, environment=(), dataset=variables["dataset"], test=test)
     environment = _environment(stage, plan, request, consumers)
     return replace(plan, environment=environment + core.backends.data(stage.experiment).job_environment(plan))
+
+
+def _is_approval(stage: CampaignStage) -> bool:
+    return stage.campaign_stage_type == "approval"
 
 
 def _environment(stage: CampaignStage, plan: LaunchPlan, request: LaunchRequest, consumers: int) -> Pairs:
@@ -346,13 +391,6 @@ def _files_of(core: Core, stage: CampaignStage, dataset: str) -> list[str]:
     return data.list(data.dataset_query(dataset))
 
 
-def _launcher_as_actor(session: Session, row: Launch) -> Actor:
-    """The person on whose behalf an owed launch is made, in the role its stage belongs to."""
-    person = session.get_one(Experimenter, row.launcher)
-    stage = session.get_one(CampaignStage, row.campaign_stage_id)
-    return Actor(person.experimenter_id, person.username, row.experiment, stage.creator_role, person.root)
-
-
 # --------------------------------------------------------------------------------------- storing
 
 
@@ -381,9 +419,13 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
         submission = _add_submission(session, stage, prepared, now)
         row.submission_id = submission.submission_id
         row.plan = _plan_document(prepared.plan_for(submission.submission_id))
-        row.log_name = naming.launch_log_name(stage.campaign_stage_id, submission.submission_id, actor.username, now)
-        approval = stage.campaign_stage_type == "approval"
-        row.state = "launched" if approval else "queued"
+        if _is_approval(stage):
+            row.state, row.ended_at = "launched", now
+            row.lease_owner = row.lease_until = None
+        else:
+            row.state = "queued"
+            row.log_name = naming.launch_log_name(stage.campaign_stage_id, submission.submission_id, actor.username,
+                                                  now)
         # Two dependencies between the same stages may give the same file: it counts for the first.
         insert_new(session, Delivery, [
             {"provider_submission_id": request.depends_on, "file_name": name, "delivered_at": now,
@@ -438,8 +480,7 @@ def _add_submission(session: Session, stage: CampaignStage, prepared: Prepared, 
         params["test"] = 1
     if request.note:
         params["parent"] = request.note
-    approval = stage.campaign_stage_type == "approval"
-    status = Status.AWAITING_APPROVAL if approval else Status.NEW
+    status = Status.AWAITING_APPROVAL if _is_approval(stage) else Status.NEW
     submission = Submission(
         experiment=stage.experiment, campaign_id=stage.campaign_id, campaign_stage_id=stage.campaign_stage_id,
         creator=prepared.launcher.experimenter_id, created=now, updated=now, status_id=int(status), status_since=now,

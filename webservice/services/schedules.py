@@ -23,9 +23,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, joinedload
 
 from poms.webservice.errors import Invalid, NotAllowed, NotFound
-from poms.webservice.model import CampaignStage, Experimenter, Launch, Membership, Schedule
+from poms.webservice.model import CampaignStage, Experimenter, Launch, Schedule
 from poms.webservice.rules import naming
-from poms.webservice.rules import permissions as rights
 from poms.webservice.rules import schedule as recurrence
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events, launching, permissions
@@ -47,7 +46,10 @@ LONGEST_SHIFT = timedelta(hours=3)
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A schedule for people and forms; without one ``text`` is "" and ``fields`` are the form's defaults."""
+    """A schedule for people and forms; without one ``text`` is "" and ``fields`` are the form's defaults.
+
+    ``clear_at_end`` is what happens, ``clear_at_end_said`` what was said of it: None means as the stage says.
+    """
 
     text: str
     cron: str
@@ -60,6 +62,17 @@ class Described:
     catch_up: str
     clear_at_end: bool
     message: str
+    clear_at_end_said: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """What a schedule would do: its one spelling, in words, and its next moments in UTC."""
+
+    cron: str
+    words: str
+    time_zone: str
+    launches_at: tuple[datetime, ...]
 
 
 # ------------------------------------------------------------------------------------------- times
@@ -150,9 +163,7 @@ def set_schedule(core: Core, actor: Actor, stage_id: int, *, cron: str, catch_up
         stage = permissions.require(session, actor, "modify", "stage", stage_id)
         if stage.campaign_id is None:
             raise Invalid(f"Stage {stage.name} no longer belongs to a campaign; add it to the campaign's text again.")
-        refusal = _refusal(session, stage, actor.experimenter_id)
-        if refusal:
-            raise NotAllowed(refusal)
+        launching.act_for(session, actor.experimenter_id, stage)
         row = session.get(Schedule, stage_id, with_for_update=True)
         if row is None:
             row = Schedule(campaign_stage_id=stage_id, experiment=stage.experiment, creator=actor.experimenter_id,
@@ -177,28 +188,45 @@ def set_from_form(core: Core, actor: Actor, stage_id: int, fields: Mapping[str, 
 
 def delete_schedules(core: Core, actor: Actor, stage_ids: Iterable[int]) -> int:
     """Take away the schedules of stages; returns how many there were. A stage without one is no error."""
-    now, count = core.clock(), 0
+    now = core.clock()
     with core.db.write() as session:
-        for stage in sorted(permissions.require_all(session, actor, "modify", "stage", stage_ids),
-                            key=lambda each: each.campaign_stage_id):
-            if session.execute(delete(Schedule).where(
-                    Schedule.campaign_stage_id == stage.campaign_stage_id)).rowcount:
-                count += 1
-                _record(session, "schedule.deleted", now, actor.username, stage)
-    return count
+        stages = permissions.require_all(session, actor, "modify", "stage", stage_ids)
+        return sum(drop(session, stage, actor.username, now)
+                   for stage in sorted(stages, key=lambda each: each.campaign_stage_id))
+
+
+def drop(session: Session, stage: CampaignStage, actor_name: str, now: datetime) -> bool:
+    """Take away a stage's schedule in the caller's transaction; False if it had none. The right was checked."""
+    if not session.execute(delete(Schedule).where(
+            Schedule.campaign_stage_id == stage.campaign_stage_id)).rowcount:
+        return False
+    _record(session, "schedule.deleted", now, actor_name, stage)
+    return True
+
+
+def preview(core: Core, experiment: str, cron: str, count: int = 5) -> Coming:
+    """What a schedule would do in the experiment's time zone; nothing is written. Raises Invalid."""
+    schedule = recurrence.parse_cron(cron)
+    zone = core.settings.experiment(experiment).time_zone
+    return Coming(schedule.cron, recurrence.in_words(schedule), zone,
+                  tuple(next_runs(schedule.cron, zone, core.clock(), count)))
 
 
 def describe(core: Core, actor: Actor, stage_id: int) -> Described:
     """The schedule of a stage for pages; without one the form's defaults. Raises NotFound, NotAllowed."""
-    zone = core.settings.experiment(actor.experiment).time_zone
     with core.db.read() as session:
         stage = permissions.require(session, actor, "view", "stage", stage_id)
-        found = session.execute(
-            select(Schedule, Experimenter.username)
-            .join(Experimenter, Experimenter.experimenter_id == Schedule.launcher)
-            .where(Schedule.campaign_stage_id == stage_id)).one_or_none()
+        return describe_for(session, stage, core.settings.experiment(actor.experiment).time_zone)
+
+
+def describe_for(session: Session, stage: CampaignStage, time_zone: str) -> Described:
+    """The same for a stage that is loaded; one statement."""
+    found = session.execute(
+        select(Schedule, Experimenter.username)
+        .join(Experimenter, Experimenter.experimenter_id == Schedule.launcher)
+        .where(Schedule.campaign_stage_id == stage.campaign_stage_id)).one_or_none()
     if found is None:
-        return Described("", "", "", zone, None, None, recurrence.to_form(recurrence.from_form({})), "", "once",
+        return Described("", "", "", time_zone, None, None, recurrence.to_form(recurrence.from_form({})), "", "once",
                          stage.default_clear_cronjob, "")
     row, launcher = found
     schedule = recurrence.parse_cron(row.cron)
@@ -206,7 +234,7 @@ def describe(core: Core, actor: Actor, stage_id: int) -> Described:
         text=f"{row.cron}, {row.time_zone}", cron=row.cron, words=recurrence.in_words(schedule),
         time_zone=row.time_zone, next_launch_at=row.next_at, last_launch_at=row.last_tick,
         fields=recurrence.to_form(schedule), launcher=launcher, catch_up=row.catch_up,
-        clear_at_end=_clears(row, stage), message=row.message)
+        clear_at_end=_clears(row, stage), message=row.message, clear_at_end_said=row.clear_at_end)
 
 
 def import_crontab(core: Core, actor: Actor, text: str) -> list[str]:
@@ -223,13 +251,11 @@ def import_crontab(core: Core, actor: Actor, text: str) -> list[str]:
         with core.db.write() as session:
             try:
                 stage = permissions.require(session, actor, "modify", "stage", entry.stage_id)
+                launching.act_for(session, entry.launcher_id, stage)
             except (NotFound, NotAllowed) as condition:
                 said.append(str(condition))
                 continue
-            refusal = _refusal(session, stage, entry.launcher_id)
-            if refusal:
-                said.append(f"Stage {stage.name}: {refusal}")
-            elif session.get(Schedule, entry.stage_id) is None:
+            if session.get(Schedule, entry.stage_id) is None:
                 session.add(Schedule(
                     campaign_stage_id=entry.stage_id, experiment=stage.experiment, cron=entry.cron, time_zone=zone,
                     launcher=entry.launcher_id, next_at=next_at, creator=actor.experimenter_id, created=now,
@@ -281,10 +307,12 @@ def _tick(core: Core, stage_id: int) -> str:
         if late and row.catch_up == "none":
             return _do_not_launch(session, row, stage, now, "missed",
                                   f"no agent was at work at {passed:%Y-%m-%d %H:%M} UTC")
-        refusal = _refusal(session, stage, row.launcher)
-        if refusal:
-            return _do_not_launch(session, row, stage, now, "refused", refusal)
-        request = LaunchRequest(stage_id=stage_id, key=naming.schedule_key(stage_id, tick), kind="schedule")
+        try:
+            actor = launching.act_for(session, row.launcher, stage)
+        except NotAllowed as refused:
+            return _do_not_launch(session, row, stage, now, "refused", str(refused))
+        request = LaunchRequest(stage_id=stage_id, key=naming.schedule_key(stage_id, tick), kind="schedule",
+                                role=actor.role)
         row.message = ""
         if not launching.owe(session, request, stage=stage, launcher_id=row.launcher, now=now):
             return "taken"
@@ -338,26 +366,6 @@ def _follow_time_zone(core: Core, experiment: str) -> int:
             if row.next_at > now:
                 row.next_at = next_runs(row.cron, zone, now, 1)[0]
     return len(rows)
-
-
-def _refusal(session: Session, stage: CampaignStage, launcher_id: int) -> str:
-    """Why this person may not launch the stage now; "" if he or she may."""
-    person = session.get(Experimenter, launcher_id)
-    if person is None:
-        return f"there is no person {launcher_id} any more"
-    member = session.get(Membership, (launcher_id, stage.experiment))
-    held = member.role if member is not None and member.active else ""
-    roles = rights.acting_roles(held, person.root)
-    if not roles:
-        return f"{person.username} is not in experiment {stage.experiment} any more"
-    owner = {"owner_role": stage.creator_role, "owner_id": stage.creator}
-    refusals = [rights.refusal(Actor(launcher_id, person.username, stage.experiment, role, person.root), "do", **owner)
-                for role in roles]
-    # An owed launch is made in the role that its stage belongs to, so it must be possible in that one as well.
-    in_role = rights.refusal(Actor(launcher_id, person.username, stage.experiment, stage.creator_role), "do", **owner)
-    if all(refusals) or in_role:
-        return f"{person.username} may not launch {stage.name}: {in_role or refusals[-1]}"
-    return ""
 
 
 def _clears(row: Schedule, stage: CampaignStage) -> bool:

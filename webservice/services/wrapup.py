@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,6 +39,9 @@ from poms.webservice.services.launching import LaunchRequest
 
 log = logging.getLogger(__name__)
 
+SWITCHED_OFF = "automatic recoveries and next stages are switched off for this experiment"
+"""Why what follows waits for a person where ``launch_recovery_jobs`` is false."""
+
 BATCH = 500
 TOGETHER = 100
 FILES_TOGETHER = 5_000
@@ -47,7 +50,10 @@ SECONDS_TOGETHER = 2
 
 @dataclass(frozen=True)
 class Candidate:
-    """A Completed submission with all that is needed to judge it, read in a few statements for many."""
+    """A Completed submission with all that is needed to judge it, read in a few statements for many.
+
+    ``role`` is the one in which the original was launched; "" if nobody noted it.
+    """
 
     submission: Submission
     original: Submission
@@ -56,6 +62,7 @@ class Candidate:
     job_type_content: dict[str, Any]
     dependencies: tuple[CampaignDependency, ...]
     owner: str
+    role: str = ""
 
     @property
     def is_recovery(self) -> bool:
@@ -93,6 +100,7 @@ class Finding:
     inputs: tuple[FileState, ...] = field(default=(), repr=False)
     outputs: tuple[OutputFile, ...] = field(default=(), repr=False)
     owed: tuple[LaunchRequest, ...] = ()
+    held_because: str = ""
     recovery_position: int | None = None
     skipped: tuple[str, ...] = ()
 
@@ -189,7 +197,8 @@ def judge(core: Core, candidate: Candidate) -> Finding:
     settings = core.settings.experiment(candidate.submission.experiment)
     data = core.backends.data(candidate.submission.experiment)
     content, submission = candidate.stage_content, candidate.submission
-    decision = completion.decide_without_files(
+    approved = candidate.stage.campaign_stage_type == "approval"
+    decision = completion.Decision(True, "approved by a person") if approved else completion.decide_without_files(
         completion_type=content["completion_type"], created_at=submission.created, now=core.clock(),
         force_located=bool(submission.submission_params.get("force_located")),
         located_after=timedelta(days=core.settings.agent.located_after_days))
@@ -201,13 +210,12 @@ def judge(core: Core, candidate: Candidate) -> Finding:
                                      is_recovery=candidate.is_recovery)
     if not decision.done:
         return Finding(decision, counts)
-    ledger = content["completion_type"] == "located"
+    ledger = content["completion_type"] == "located" and not approved
     inputs = tuple(data.file_states(view)) if ledger else ()
     outputs = tuple(data.output_files(view)) if ledger else ()
     finding = Finding(decision, counts, inputs, outputs)
-    if not settings.launch_recovery_jobs:
-        return finding
-    return _what_follows(candidate, data, finding)
+    finding = _what_follows(candidate, data, finding)
+    return finding if settings.launch_recovery_jobs else _with(finding, held_because=SWITCHED_OFF)
 
 
 def store(core: Core, candidate: Candidate, finding: Finding) -> bool:
@@ -247,7 +255,7 @@ def _store(session: Session, candidate: Candidate, finding: Finding, locked: Map
     if finding.recovery_position is not None:
         original.recovery_position = finding.recovery_position
     for request in finding.owed:
-        _owe(session, request, original, now)
+        _owe(session, request, candidate, original, finding.held_because, now)
     for why in finding.skipped:
         events.record(session, "launch.skipped", now, AGENT, submission=original, reason=why)
     return True
@@ -360,12 +368,17 @@ def _with(finding: Finding, **changes: Any) -> Finding:
     return Finding(**{**finding.__dict__, **changes})
 
 
-def _owe(session: Session, request: LaunchRequest, original: Submission, now: datetime) -> None:
+def _owe(session: Session, request: LaunchRequest, candidate: Candidate, original: Submission, held_because: str,
+         now: datetime) -> None:
     stage = session.get_one(CampaignStage, request.stage_id)
-    if launching.owe(session, request, stage=stage, launcher_id=original.creator, now=now):
+    request = replace(request, role=candidate.role)
+    if launching.owe(session, request, stage=stage, launcher_id=original.creator, now=now, held_because=held_because):
         kind = "recovery.owed" if request.kind == "recovery" else "dependency.owed"
         events.record(session, kind, now, AGENT, submission=original, stage=stage.name,
                       dataset=request.dataset_override)
+        if held_because:
+            events.record(session, "launch.held", now, AGENT, experiment=stage.experiment,
+                          campaign_id=stage.campaign_id, stage_id=stage.campaign_stage_id, reason=held_because)
 
 
 def _write_ledger(session: Session, number: int, finding: Finding, now: datetime) -> None:
@@ -405,8 +418,11 @@ def _with_surroundings(session: Session, found: Sequence[Submission]) -> list[Ca
 
     owners = {row.experimenter_id: row.username for row in session.scalars(
         select(Experimenter).where(Experimenter.experimenter_id.in_({stage.creator for stage in stages.values()})))}
+    roles = {number: str(request.get("role") or "") for number, request in session.execute(
+        select(Launch.submission_id, Launch.request).where(Launch.submission_id.in_(originals)))}
     return [Candidate(
         submission=item, original=originals[item.recovery_tasks_parent or item.submission_id],
+        role=roles.get(item.recovery_tasks_parent or item.submission_id, ""),
         stage=stages[item.campaign_stage_id], stage_content=contents[item.campaign_stage_snapshot_id],
         job_type_content=contents[item.job_type_snapshot_id],
         dependencies=tuple(dependencies[item.campaign_stage_id]),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import BinaryIO, Literal
 
-from poms.webservice.errors import NotFound
+from poms.webservice.errors import BackendUnavailable, NotFound
 from poms.webservice.interfaces import (
     ActResult,
     BatchEnvironment,
@@ -33,6 +33,7 @@ from poms.webservice.interfaces import (
 from poms.webservice.testing.faults import Faulty
 
 SCHEDD = "fake.example.org"
+MAX_OUTPUT_BYTES = 1_000_000
 Answer = Literal["started", "lost", "lost-before", "refused"]
 
 
@@ -46,14 +47,13 @@ class Accepted:
 
 
 class FakeTransport(Faulty):
-    """A transport that runs nothing: ``FakeBatch`` does not need scripts to be run."""
+    """A transport that runs nothing, and that can be told to be unavailable."""
 
     dies_with_caller = True
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
             max_output_bytes: int) -> TransportResult:
         self._meet("run")
-        log.write(b"not run: this is a test\n")
         return TransportResult(0, "")
 
 
@@ -128,6 +128,11 @@ class FakeBatch(Faulty):
     def submit(self, plan: LaunchPlan, script: str, transport: LaunchTransport, log: BinaryIO,
                timeout_seconds: float) -> SubmitOutcome:
         self._meet("submit")
+        try:
+            transport.run(plan.host, plan.account, script, log=log, timeout_seconds=timeout_seconds,
+                          max_output_bytes=MAX_OUTPUT_BYTES)
+        except BackendUnavailable as problem:
+            return SubmitOutcome("not_started", message=str(problem))
         with self._lock:
             answer = self._answers.popleft() if self._answers else "started"
             if answer == "refused":

@@ -27,6 +27,7 @@ from poms.webservice.interfaces import (
     SubmitOutcome,
 )
 from poms.webservice.rules import shell
+from poms.webservice.testing.batch import FakeTransport
 
 HOSTILE_NAMES = ("it's", 'a "quoted" name', "$(touch canary)", "`touch canary`", "two\nlines", "Größe 東京 \U0001f600",
                  "; touch canary", "a=b,c=d", "\\", "x" * 5000, "' OR 1=1 --", "+POMS4_SUBMISSION_ID=1", "%s %(x)s")
@@ -142,6 +143,16 @@ class JobBackendContract:
         launched = self.run(backend, transport, "sleep 600", timeout_seconds=0.5)
 
         assert launched.outcome.kind == "unclear"
+
+    def test_a_launch_that_its_transport_could_not_begin_was_not_started(self, backend):
+        """An unreachable launch host leaves no doubt: nothing was begun, the launch may be tried again."""
+        unreachable = FakeTransport()
+        unreachable.fail("run")
+        launched = self.run(backend, unreachable, "true")
+
+        assert launched.outcome.kind == "not_started"
+        assert "no answer" in launched.outcome.message
+        assert backend.find(launched.submission_id) == []
 
     def test_hostile_names_reach_the_job_unchanged(self, launch):
         """Names of campaigns and stages with quotes, newlines and shell text arrive byte for byte."""

@@ -63,7 +63,9 @@ class LocalBatch:
                                    max_output_bytes=MAX_OUTPUT_BYTES)
         except Invalid as problem:
             return SubmitOutcome("refused", message=str(problem))
-        except (BackendUnavailable, OSError) as problem:
+        except BackendUnavailable as problem:
+            return SubmitOutcome("not_started", message=str(problem))
+        except OSError as problem:
             return SubmitOutcome("unclear", message=str(problem))
         try:
             found = self.find(plan.submission_id)
