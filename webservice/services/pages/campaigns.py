@@ -27,6 +27,7 @@ from poms.webservice.services.core import Core
 from poms.webservice.services.pages.common import (
     Url,
     add_counts,
+    counted,
     done_text,
     happened,
     job_counts,
@@ -244,7 +245,7 @@ def _why(stage: CampaignStage, newest: Submission | None, links: Any) -> str:
     if newest.status_id in (Status.COMPLETED, Status.LOCATED):
         return newest.wrapup_message or "all jobs ended"
     if newest.status_id == Status.HELD:
-        return f"{newest.jobs_held:,} jobs held"
+        return f"{counted(newest.jobs_held, 'job')} held"
     if newest.recovery_tasks_parent is not None:
         return f"recovery of submission {newest.recovery_tasks_parent}"
     return ""
@@ -265,7 +266,7 @@ def _figures(rows: list[dict[str, Any]], counts: dict[str, int]) -> list[dict[st
     total = sum(counts.values())
     located = sum(1 for row in rows if row["state"] == Status.LOCATED.label)
     return [
-        {"label": "Done", "value": percent_text(counts), "unit": f"of {total:,} jobs", "counts": counts,
+        {"label": "Done", "value": percent_text(counts), "unit": f"of {counted(total, 'job')}", "counts": counts,
          "total": total},
         {"label": "Stages located", "value": f"{located}", "unit": f"of {len(rows)}"},
         {"label": "Jobs now", "value": f"{counts.get('Running', 0):,}", "unit": "running",
@@ -273,7 +274,7 @@ def _figures(rows: list[dict[str, Any]], counts: dict[str, int]) -> list[dict[st
         {"label": "Failed or removed", "value": f"{sum(row['failed'] + row['removed'] for row in rows):,}",
          "unit": "jobs", "note": "their files are left to recoveries"},
         {"label": "Files made", "value": f"{sum(row['files_out'] for row in rows):,}",
-         "note": f"{sum(row['files_in'] for row in rows):,} files consumed"},
+         "note": f"{counted(sum(row['files_in'] for row in rows), 'file')} consumed"},
     ]
 
 

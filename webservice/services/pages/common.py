@@ -36,6 +36,11 @@ def job_counts(row: Submission | CampaignStage, *, located: bool = False) -> dic
             if word not in ("Failed", "Removed")}
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 job``, ``363 jobs``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{'es' if noun.endswith('ch') else 's'}"
+
+
 def add_counts(many: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """The sum of several such counts."""
     total: dict[str, int] = {}
@@ -49,7 +54,7 @@ def done_text(counts: Mapping[str, int]) -> str:
     """How much is done, in words: ``4 of 5 jobs``."""
     total = sum(counts.values())
     done = counts.get("Located", 0) + counts.get("Completed", 0)
-    return f"{done:,} of {total:,} jobs" if total else "no jobs yet"
+    return f"{done:,} of {counted(total, 'job')}" if total else "no jobs yet"
 
 
 def percent_text(counts: Mapping[str, int]) -> str:

@@ -17,6 +17,7 @@ from poms.webservice.services.core import Core
 from poms.webservice.services.pages.common import (
     Url,
     add_counts,
+    counted,
     happened,
     job_counts,
     newest_status,
@@ -74,9 +75,10 @@ def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
     held = session.scalar(select(func.count()).select_from(Launch).where(
         Launch.experiment == actor.experiment, Launch.state == "held")) or 0
     if held:
-        board.append({"state": "overdue", "what": f"{held:,} launches are kept back", "where": [],
+        board.append({"state": "overdue", "where": [],
+                      "what": f"{counted(held, 'launch')} {'is' if held == 1 else 'are'} kept back",
                       "why": "Launches of their stage, campaign or experiment are held.", "since": None,
-                      "size": f"{held:,} launches",
+                      "size": counted(held, "launch"),
                       "actions": [{"label": "See held launches", "url": url("held_launches"), "primary": not board}]})
     return board, total + bool(held)
 
@@ -85,11 +87,12 @@ def _entry(submission: Submission, stage: str, campaign: str | None, url: Url, r
            launches: dict[int, str]) -> dict[str, Any]:
     status = Status(submission.status_id)
     number = submission.submission_id
-    size, why = f"{submission.jobs_expected:,} jobs", ""
+    size, why = counted(submission.jobs_expected, "job"), ""
     if status is Status.HELD:
-        size, why = f"{submission.jobs_held:,} jobs held", reasons.get(number, "The batch system gives no reason yet.")
+        size = f"{counted(submission.jobs_held, 'job')} held"
+        why = reasons.get(number, "The batch system gives no reason yet.")
     elif status is Status.FAILED:
-        size = f"{submission.jobs_failed:,} of {submission.jobs_expected:,} jobs"
+        size = f"{submission.jobs_failed:,} of {counted(submission.jobs_expected, 'job')}"
         why = "More than a third of the jobs ended with an error."
     elif status is Status.LAUNCH_FAILED:
         why = launches.get(number, "Nothing of it was seen in the batch system.")
@@ -99,8 +102,8 @@ def _entry(submission: Submission, stage: str, campaign: str | None, url: Url, r
                 "url": url("launch_log" if status is Status.LAUNCH_FAILED else "submission", submission_id=number),
                 "primary": status is not Status.HELD}]
     if status is Status.HELD:
-        actions.insert(0, {"label": f"Release {submission.jobs_held:,} jobs", "url": url("jobs_act"), "method": "post",
-                           "fields": {"submission_id": number, "act": "release"}, "primary": True})
+        actions.insert(0, {"label": f"Release {counted(submission.jobs_held, 'job')}", "url": url("jobs_act"),
+                           "method": "post", "fields": {"submission_id": number, "act": "release"}, "primary": True})
     places = [{"text": campaign, "url": url("campaign", campaign_id=submission.campaign_id)}] if campaign else []
     places.append({"text": stage, "url": url("stage", campaign_stage_id=submission.campaign_stage_id)})
     places.append({"text": f"submission {number}", "url": url("submission", submission_id=number)})
@@ -116,7 +119,7 @@ def _hold_reasons(session: Session, numbers: list[int]) -> dict[int, str]:
         select(Job.submission_id, Job.hold_reason, func.count().label("jobs"))
         .where(Job.submission_id.in_(numbers), Job.hold_reason != "")
         .group_by(Job.submission_id, Job.hold_reason).order_by(func.count())).all()
-    return {number: f"{reason} ({count:,} jobs)" for number, reason, count in rows}
+    return {number: f"{reason} ({counted(count, 'job')})" for number, reason, count in rows}
 
 
 def _launch_messages(session: Session, numbers: list[int]) -> dict[int, str]:

@@ -20,7 +20,7 @@ from poms.webservice.services import launching, tasks
 from poms.webservice.services.campaigns import diff_lines
 from poms.webservice.services.core import Core
 from poms.webservice.services.launching import LaunchRequest, Prepared
-from poms.webservice.services.pages.common import Url, names_of, page_of
+from poms.webservice.services.pages.common import Url, counted, names_of, page_of
 
 PAGE = 50
 LATE = timedelta(minutes=10)
@@ -132,7 +132,7 @@ def _checks(prepared: Prepared | None, stage: CampaignStage, files: int | None) 
     checks = [{"ok": not prepared.hold_reason, "text": "Launches are allowed", "note": prepared.hold_reason},
               {"ok": True, "text": "Every name in the command is known", "note": ""}]
     if prepared.dataset:
-        note = "the catalogue knows no definition of this name" if files is None else f"{files:,} files"
+        note = "the catalogue knows no definition of this name" if files is None else counted(files, "file")
         checks.append({"ok": bool(files), "text": f"Dataset {prepared.dataset} has files", "note": note})
     elif stage.campaign_stage_type != "generator":
         checks.append({"ok": False, "text": "A dataset is given", "note": "only generators run without input"})

@@ -29,7 +29,7 @@ from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.rules.statuses import FINAL, LIVE, NEEDS_PERSON, Status, find_status
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.campaigns import campaign_head
-from poms.webservice.services.pages.common import STATE_WORDS, Url, happened, job_counts, names_of, page_of
+from poms.webservice.services.pages.common import STATE_WORDS, Url, counted, happened, job_counts, names_of, page_of
 
 PAGE = 50
 FILES_PAGE = 200
@@ -104,7 +104,7 @@ def submission_list(core: Core, actor: Actor, url: Url, *, stage_id: int | None 
 
 def _matches(text: str) -> Any:
     text = text.strip()
-    if text.isdigit() and len(text) < 10:
+    if text.isascii() and text.isdigit() and len(text) < 10:
         return or_(Submission.submission_id == int(text), Submission.jobsub_job_id.like(f"{text}@%"))
     return or_(Submission.jobsub_job_id == text,
                Submission.submission_params["dataset"].as_string() == text)
@@ -259,7 +259,7 @@ def _notices(item: Submission, launch: Launch | None, url: Url) -> list[dict[str
     if status in NEEDS_PERSON:
         text = (launch.message if launch and launch.message else "") if status is Status.LAUNCH_FAILED else ""
         if status is Status.HELD:
-            text = f"{item.jobs_held:,} jobs are held. The jobs below say why."
+            text = f"{counted(item.jobs_held, 'job')} held. The list below says why."
         notices.append({"state": status.label, "title": f"This submission is {status.label}", "text": text,
                         "actions": []})
     if status is Status.COMPLETED and item.wrapup_message:
