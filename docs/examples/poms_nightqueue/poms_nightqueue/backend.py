@@ -75,10 +75,14 @@ class NightQueue:
         try:
             result = transport.run(plan.host, plan.account, script, log=log, timeout_seconds=timeout_seconds,
                                    max_output_bytes=MAX_OUTPUT_BYTES)
-            found = self.find(plan.submission_id)
         except Invalid as problem:
             return SubmitOutcome("refused", message=str(problem))
         except BackendUnavailable as problem:
+            return SubmitOutcome("not_started", message=str(problem))
+        try:
+            found = self.find(plan.submission_id)
+        except BackendUnavailable as problem:
+            # The script has run, and may have queued jobs.
             return SubmitOutcome("unclear", message=str(problem))
         queued = tuple(cluster.batch_id for cluster in found if cluster.attempt == plan.attempt)
         if result.exit_status is None:
