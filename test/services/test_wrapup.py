@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from poms.webservice.errors import Invalid, NotFound
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import CampaignDependency, CampaignStage, SubmissionFile
+from poms.webservice.model import CampaignDependency, CampaignStage, Membership, SubmissionFile
+from poms.webservice.rules.permissions import SHIFTER
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import launches, wrapup
 from poms.webservice.testing.faults import Died
@@ -272,6 +273,39 @@ def test_an_analysis_users_dataset_carries_the_name(world):
     assert world.launches(kind="dependency")[0].request["dataset_override"] == f"poms_bob_depends_{number}_1"
 
 
+def test_what_follows_is_held_where_it_is_switched_off(world, two_stages):
+    """With launch_recovery_jobs = false the next stage waits for a person, who can still let it go."""
+    object.__setattr__(world.core.settings.experiment_defaults, "launch_recovery_jobs", False)
+    number = world.submission(two_stages, "gen")
+    world.finish(number)
+
+    _pass(world)
+
+    held = world.launches(state="held")[0]
+    assert "switched off" in held.hold_reason
+    assert [event.data["reason"] for event in world.events("launch.held")] == [held.hold_reason]
+    assert world.submissions(depends_on=number) == []
+
+    launches.release_held(world.core, "ann", [held.launch_id], "samdev")
+
+    assert world.work_on_launches() == ["launched"]
+    assert world.submissions(depends_on=number)[0].submission_params["dataset"] == f"poms_depends_{number}_1"
+
+
+def test_what_follows_is_launched_in_the_role_of_the_launch_that_it_follows(world, two_stages):
+    """A shifter's launch is followed by launches as a shifter; somebody who left launches nothing more."""
+    shifter = world.person("sue", SHIFTER)
+    number = world.submission(two_stages, "gen", actor=shifter)
+    world.finish(number)
+    world.wrap_up()
+    assert world.launches(kind="dependency")[0].request["role"] == SHIFTER
+
+    world.change(Membership, (shifter.experimenter_id, "samdev"), active=False)
+
+    assert world.work_on_launches() == ["failed"]
+    assert "sue is not in experiment samdev any more" in world.launches(kind="dependency")[0].message
+
+
 # ------------------------------------------------------------------------------------------ recoveries
 
 
@@ -325,6 +359,22 @@ def test_the_recovery_list_is_walked_to_its_end(world, recovering):
     assert "--time=long" in commands[1]
     assert [row.key for row in world.launches(kind="dependency")] == [f"dependency:1:{number}"]
     assert len(world.submissions(depends_on=number)) == 1
+
+
+def test_a_recovery_is_held_where_it_is_switched_off(world, recovering):
+    """The recovery is kept with its files and overrides; the next stage waits for it as ever."""
+    object.__setattr__(world.core.settings.experiment_defaults, "launch_recovery_jobs", False)
+    number = world.submission(recovering, "gen")
+    world.finish(number, files=6)
+
+    _pass(world)
+
+    held = world.launches(state="held")
+    assert [row.kind for row in held] == ["recovery"]
+    assert world.launches(kind="dependency") == []
+    launches.release_held(world.core, "ann", [held[0].launch_id], "samdev")
+    assert world.work_on_launches() == ["launched"]
+    assert world.submissions(recovery_tasks_parent=number)
 
 
 def test_entries_without_files_are_passed_over(world, recovering):

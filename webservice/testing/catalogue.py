@@ -254,6 +254,9 @@ class FakeCatalogue(Faulty):
         self._meet("dependency_files")
         wanted = " or ".join(_fragment(pattern) for pattern in patterns)
         wanted = f"({wanted})" if len(patterns) > 1 else wanted
+        if submission.stage_type == "approval" and submission.dataset:
+            query = f"{self.dataset_query(submission.dataset)} and {wanted}"
+            return DerivedDataset(query, len(self._evaluate(query)))
         if submission.stage_type == "generator" or not submission.project:
             name = naming.dependency_dataset(submission.submission_id, number, owner=submission.owner,
                                              owner_role=submission.owner_role)

@@ -226,9 +226,12 @@ class LocalCatalogue:
             return DerivedDataset(query, self._count(scope, query) if query else 0)
 
     def _dependency_query(self, scope: Scope, submission: SubmissionView, patterns: Sequence[str], number: int) -> str:
+        if submission.stage_type == "approval":
+            # It has no jobs, so no project either: what was approved is its input.
+            return sam_queries.dependency_from_definition(submission.dataset, patterns) if submission.dataset else ""
         if submission.stage_type == "generator" or not has_project(submission):
             return self._declared_query(scope, submission, patterns, number)
-        if submission.stage_type in ("datatransfer", "approval"):
+        if submission.stage_type == "datatransfer":
             return sam_queries.dependency_from_definition(submission.dataset, patterns)
         made = sam_queries.made_by(submission.software_version, submission.created_at, patterns)
         return sam_queries.output(submission.project, made, submission.ancestor_depth)
