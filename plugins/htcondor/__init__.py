@@ -36,7 +36,6 @@ SECTION = SettingsSection("htcondor", "The HTCondor pool that jobs run in, share
             "from it; no: schedd and launch scripts share the service's data directory."),
     Setting("keep_output_seconds", "seconds", "1d", "How long a spooled job's output waits at the schedd to be read."),
     Setting("log_days", "float", "30", "Output of jobs is removed here so many days after they were submitted."),
-    Setting("stream_output", "bool", "yes", "Output of running jobs can be read as it is written."),
     Setting("default_memory_mb", "int", "2000", "MiB of memory of a job that does not ask."),
     Setting("default_lifetime_seconds", "seconds", "8h", "Run time of a job that does not ask; more puts it on hold."),
     Setting("submit_lines", "str", "", "Lines added to every submit description of our jobsub_submit, \\n between."),

@@ -17,6 +17,8 @@ from typing import Any, Literal, Protocol
 from poms.plugins.htcondor.options import Options
 from poms.webservice.errors import BackendUnavailable, ConfigurationError
 
+TAIL_BYTES = 10_000_000
+
 Row = dict[str, Any]
 Action = Literal["hold", "release", "remove"]
 
@@ -55,6 +57,14 @@ class Access(Protocol):
 
     def retrieve(self, schedd: str, constraint: str) -> None:
         """Bring the files of spooled jobs to where they were submitted from."""
+        ...
+
+    def tail(self, schedd: str, cluster: int, proc: int, *, errors: bool) -> bytes:
+        """What a running job has written so far, at most its last ``TAIL_BYTES``; NotFound if that cannot be had."""
+        ...
+
+    def edit(self, schedd: str, constraint: str, attribute: str, value: str) -> None:
+        """Set an attribute, to an expression, of jobs in the queue."""
         ...
 
     def schedds(self) -> list[Row]:

@@ -40,6 +40,8 @@ CLUSTER_ATTRIBUTES = ("ClusterId", "ProcId", "JobUniverse", SUBMISSION, ATTEMPT,
 GROUP_ATTRIBUTES = (SUBMISSION, "JobStatus", "HoldReasonCode", "HoldReasonSubCode", "JobUniverse")
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 _.,:;/@%+=~-")
+# condor_hold adds who held it, which is always the service's own account.
+_BY_USER = re.compile(r" \(by user [^()]*\)\Z")
 _JOB_ID = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?@(\S+)")
 
 
@@ -174,7 +176,7 @@ def record(ad: Ad, schedd: str, state: JobState) -> JobRecord:
         submission_id=ad[SUBMISSION], batch_id=batch_id(ad, schedd), state=state, since=since, site=_site(ad),
         node=_node(ad), exit_code=_whole(ad, "ExitCode") if exited and not by_signal else None,
         exit_signal=_whole(ad, "ExitSignal") if by_signal else None, hold_code=hold_code(ad) if held else None,
-        hold_reason=str(ad.get("HoldReason", ""))[:MAX_HOLD_REASON] if held else "",
+        hold_reason=_BY_USER.sub("", str(ad.get("HoldReason", "")))[:MAX_HOLD_REASON] if held else "",
         cpu_seconds=None if None in cpu else sum(part for part in cpu if part is not None),
         wall_seconds=_wall_seconds(ad, state),
         memory_used_mb=int(-(-kib // 1024)) if kib and starts else None,

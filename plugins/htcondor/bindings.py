@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from poms.plugins.htcondor.access import Acted, Action, Row, unavailable
+from poms.plugins.htcondor.commands import Commands
 from poms.plugins.htcondor.options import Options, surroundings
 from poms.webservice.errors import BackendUnavailable, Invalid
 
@@ -110,6 +111,13 @@ class Bindings:
 
     def retrieve(self, schedd: str, constraint: str) -> None:
         self._call("retrieve", schedd, timeout_factor=TRANSFER_FACTOR, constraint=constraint)
+
+    def tail(self, schedd: str, cluster: int, proc: int, *, errors: bool) -> bytes:
+        """By the tool, if it is there: the package has no such call."""
+        return Commands(self._options).tail(schedd, cluster, proc, errors=errors)
+
+    def edit(self, schedd: str, constraint: str, attribute: str, value: str) -> None:
+        self._call("edit", schedd, constraint=constraint, attribute=attribute, value=value)
 
     def schedds(self) -> list[Row]:
         return self._call("schedds", None)

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from poms.plugins.htcondor.access import Acted, Action, Row, find_program, unavailable
+from poms.plugins.htcondor.access import TAIL_BYTES, Acted, Action, Row, find_program, unavailable
 from poms.plugins.htcondor.options import Options, surroundings
-from poms.webservice.errors import ConfigurationError, Invalid
+from poms.webservice.errors import ConfigurationError, Invalid, NotFound
 
 _TOOLS: dict[Action, str] = {"hold": "condor_hold", "release": "condor_release", "remove": "condor_rm"}
 TRANSFER_FACTOR = 10.0
@@ -80,6 +80,29 @@ class Commands:
     def retrieve(self, schedd: str, constraint: str) -> None:
         done = self._run("condor_transfer_data", schedd, [*self._name(schedd), "-constraint", constraint],
                          factor=TRANSFER_FACTOR)
+        if done.returncode:
+            raise unavailable(self._options, schedd, _text(done))
+
+    def tail(self, schedd: str, cluster: int, proc: int, *, errors: bool) -> bytes:
+        path = find_program(self._options, "condor_tail")
+        if path is None:
+            raise NotFound(f"What job {cluster}.{proc}@{schedd} writes can be read when it has ended; before, only "
+                           "where HTCondor's condor_tail is found ([htcondor] programs).")
+        words = [*self._name(schedd), "-maxbytes", str(TAIL_BYTES), *(["-stderr"] if errors else []),
+                 f"{cluster}.{proc}"]
+        try:
+            done = subprocess.run([path, *words], stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                                  env=surroundings(self._options, os.environ), timeout=self._options.timeout_seconds)
+        except (subprocess.TimeoutExpired, OSError) as problem:
+            raise unavailable(self._options, schedd, problem) from problem
+        if done.returncode:
+            # It asks the job's machine, which may not be ready yet or not be reachable from here.
+            text = done.stderr.decode(errors="replace").strip()[-300:]
+            raise NotFound(f"What job {cluster}.{proc}@{schedd} has written cannot be read while it runs: {text}")
+        return done.stdout
+
+    def edit(self, schedd: str, constraint: str, attribute: str, value: str) -> None:
+        done = self._run("condor_qedit", schedd, [*self._name(schedd), "-constraint", constraint, attribute, value])
         if done.returncode:
             raise unavailable(self._options, schedd, _text(done))
 

@@ -56,8 +56,8 @@ def describe(request: jobsub.Request, options: Options, *, attributes: Mapping[s
         'environment = "CLUSTER=$(ClusterId) PROCESS=$(ProcId)"',
         f"transfer_input_files = {','.join(inputs)}", "should_transfer_files = YES",
         "when_to_transfer_output = ON_EXIT", "output = out.$(ProcId)",
-        "error = err.$(ProcId)", "log = log.$(ProcId)", f"stream_output = {str(options.stream_output).lower()}",
-        f"stream_error = {str(options.stream_output).lower()}", "notification = never",
+        # Not streamed: HTCondor loses the last pieces of streamed output when a job ends.
+        "error = err.$(ProcId)", "log = log.$(ProcId)", "notification = never",
         f'MY.JobsubJobId = "$(ClusterId).$(ProcId)@{schedd}"', 'MY.JOB_GLIDEIN_Site = "$$(GLIDEIN_Site:Unknown)"',
         *_wrapper_holds(), *_keeping(options)]
     return Description("\n".join(lines) + "\n", jobs)

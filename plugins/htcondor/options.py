@@ -38,7 +38,6 @@ class Options:
     spool: bool = True
     keep_output_seconds: float = 86400.0
     log_days: float = 30.0
-    stream_output: bool = True
     default_memory_mb: int = 2000
     default_lifetime_seconds: float = 28800.0
     submit_lines: str = ""

@@ -71,15 +71,26 @@ def open_log(access: Access, directory: Path, batch_id: str, which: Which) -> It
     place = _place(directory, cluster, schedd, row)
     if place is None:
         raise NotFound(f"Job {batch_id} was not submitted by this service, or its files were removed.")
+    if row is not None and row.get("JobStatus") in (2, 6, 7) and which != "log":
+        return iter([access.tail(schedd, cluster, proc, errors=which == "stderr")])
     if row is not None and row.get("SUBMIT_Iwd"):
         # Spooled: the schedd has the files, and brings them to where they were submitted from.
-        access.retrieve(schedd, ads.of_jobs([(cluster, proc)]))
+        _bring(access, schedd, cluster, proc, row)
     path = place / f"{_NAMES[which]}.{proc}"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         raise NotFound(f"Job {batch_id} has no {which}: it has not begun to run, or its files were removed.") from None
     return _pieces(descriptor)
+
+
+def _bring(access: Access, schedd: str, cluster: int, proc: int, row: Row) -> None:
+    job = ads.of_jobs([(cluster, proc)])
+    if row["JobStatus"] == 4:
+        # At its end a job lists the files it sent back; some versions leave stdout and stderr out.
+        names = ",".join(f"{name}.{proc}" for name in ("out", "err"))
+        access.edit(schedd, job, "SpooledOutputFiles", ads.quote(names))
+    access.retrieve(schedd, job)
 
 
 def _live(access: Access, schedd: str, cluster: int, proc: int) -> Row | None:

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ from poms.plugins.htcondor import ads, description, projects, sandboxes, wrapper
 from poms.plugins.htcondor.access import Access, open_access
 from poms.plugins.htcondor.options import ACCESS_VARIABLE, Options, read_document
 from poms.webservice.errors import BackendUnavailable, Invalid, PomsError
+from poms.webservice.rules import hold_codes
 from poms.webservice.rules import jobsub_options as jobsub
+
+SPOOLED_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,22 @@ def submit(access: Access, options: Options, directory: Path, request: jobsub.Re
         shutil.rmtree(place, ignore_errors=True)
         raise
     sandboxes.register(directory, cluster, schedd, place)
+    if options.spool:
+        _await_spooled(access, options, schedd, cluster)
     if project:
         projects.mark_submitted(project)
     return Submitted(cluster, found.jobs, schedd)
+
+
+def _await_spooled(access: Access, options: Options, schedd: str, cluster: int) -> None:
+    """Return when the schedd has let the jobs go: until then a person's hold would be undone by it."""
+    deadline = time.monotonic() + options.timeout_seconds
+    while time.monotonic() < deadline:
+        if not access.query(schedd, f"ClusterId == {cluster} && JobStatus == 5 && HoldReasonCode == "
+                            f"{hold_codes.SPOOLING}", ["ClusterId"], limit=1):
+            return
+        time.sleep(SPOOLED_LOOK_SECONDS)
+    print(f"Warning: schedd {schedd} has not yet let go the jobs of cluster {cluster}; they wait.", file=sys.stderr)
 
 
 def choose_schedd(access: Access, options: Options, request: jobsub.Request) -> str:

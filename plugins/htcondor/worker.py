@@ -41,7 +41,9 @@ class Worker:
         return [_plain(ad, attributes) for ad in ads]
 
     def act(self, schedd: str, action: str, constraint: str, reason: str) -> dict[str, Any]:
-        totals = self._insist(schedd, lambda found: found.act(_ACTIONS[action], classad2.ExprTree(constraint), reason))
+        # As a pair with a subcode: a text alone is lost on the way, in some versions.
+        totals = self._insist(schedd, lambda found: found.act(_ACTIONS[action], classad2.ExprTree(constraint),
+                                                              (reason, 0)))
         return {name: int(value) for name, value in totals.items() if name.startswith("Total")}
 
     def submit(self, schedd: str, description: str, count: int, spool: bool, directory: str) -> int:
@@ -62,6 +64,9 @@ class Worker:
 
     def retrieve(self, schedd: str, constraint: str) -> None:
         self._insist(schedd, lambda found: found.retrieve(classad2.ExprTree(constraint)))
+
+    def edit(self, schedd: str, constraint: str, attribute: str, value: str) -> None:
+        self._insist(schedd, lambda found: found.edit(classad2.ExprTree(constraint), attribute, value))
 
     def schedds(self) -> list[dict[str, Any]]:
         attributes = ["Name", "TotalJobAds", "MyAddress"]

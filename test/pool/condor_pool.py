@@ -219,6 +219,17 @@ class Pool:
         self.schedds = SCHEDDS
         self.master: subprocess.Popen[bytes] | None = None
 
+    @classmethod
+    def attach(cls, directory: Path, root: Path = ROOT) -> Pool:
+        """The pool that another process runs in ``directory``."""
+        pool = cls(directory, root)
+        pool.port = int(json.loads((directory / "pool.json").read_text())["collector"].rpartition(":")[2])
+        return pool
+
+    @property
+    def master_pid(self) -> int:
+        return int((self.directory / "master.pid").read_text())
+
     @property
     def collector(self) -> str:
         return f"127.0.0.1:{self.port}"
@@ -242,6 +253,7 @@ class Pool:
                 ["unshare", "--mount", "--propagation", "private", "bash", "-ec", _ENTER, "enter", str(self.root),
                  str(self.state), *map(str, self.share)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        (self.directory / "master.pid").write_text(str(self.master.pid))
         self._write_programs()
         self._await(lambda: (self.state / "passwords.d/POOL").exists(), "make its signing key")
         self._make_token()
@@ -250,6 +262,7 @@ class Pool:
                     f"list its {slots} slots")
         self._await(lambda: all(self.run("condor_q", "-name", name, "-totals").returncode == 0
                                 for name in self.schedds), "answer for its schedds")
+        (self.directory / "pool.json").write_text(json.dumps(self.settings()))
 
     def stop(self) -> None:
         if self.master is not None and self.master.poll() is None:
@@ -286,7 +299,7 @@ class Pool:
             # The schedd's own children (history and transfer helpers) have its name, but not its parent.
             parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
             given = words[words.index(b"-local-name") + 1].decode() if b"-local-name" in words else ""
-            if given == local_name and self.master is not None and int(parent) == self.master.pid:
+            if given == local_name and int(parent) == self.master_pid:
                 return pid
         raise PoolError(f"{name} does not run")
 
@@ -326,19 +339,17 @@ class Pool:
             startds=startds, nodes="\n".join(nodes), event_attributes=", ".join(EVENT_ATTRIBUTES)))
 
     def _write_programs(self) -> None:
-        assert self.master is not None
         self.programs.mkdir(exist_ok=True)
         for name in PROGRAMS:
             path = self.programs / name
-            path.write_text(_PROGRAM.format(pid=self.master.pid, root=self.root, program=name, user=ACCOUNT_ID,
+            path.write_text(_PROGRAM.format(pid=self.master_pid, root=self.root, program=name, user=ACCOUNT_ID,
                                             tokens=self.token_directory))
             path.chmod(0o755)
 
     def _make_token(self) -> None:
-        assert self.master is not None
         self.token_directory.mkdir(exist_ok=True)
         made = subprocess.run(
-            ["nsenter", f"--mount=/proc/{self.master.pid}/ns/mnt", "chroot", str(self.root), "env",
+            ["nsenter", f"--mount=/proc/{self.master_pid}/ns/mnt", "chroot", str(self.root), "env",
              "CONDOR_CONFIG=/pool/condor_config", "condor_token_create", "-identity", f"{ACCOUNT}@{DOMAIN}"],
             capture_output=True, text=True, check=False)
         if made.returncode:
@@ -402,20 +413,26 @@ _PROGRAM = """\
 #!/bin/sh
 exec nsenter --mount=/proc/{pid}/ns/mnt chroot {root} setpriv --reuid {user} --regid {user} --clear-groups \\
     --inh-caps +dac_override,+dac_read_search --ambient-caps +dac_override,+dac_read_search \\
-    env CONDOR_CONFIG=/pool/condor_config \\
-    _CONDOR_SEC_TOKEN_DIRECTORY="${{_CONDOR_SEC_TOKEN_DIRECTORY:-{tokens}}}" {program} "$@"
+    env CONDOR_CONFIG=/pool/condor_config _CONDOR_SEC_TOKEN_DIRECTORY="${{_CONDOR_SEC_TOKEN_DIRECTORY:-{tokens}}}" \\
+    sh -c 'cd "$0" 2>/dev/null; exec "$@"' "$PWD" {program} "$@"
 """
 
 
 @contextmanager
 def running_pool(directory: Path, root: Path = ROOT, share: Sequence[Path] = ()) -> Iterator[Pool]:
-    """A pool that runs while the block does."""
-    pool = Pool(directory, root, share)
-    try:
-        pool.start()
-        yield pool
-    finally:
-        pool.stop()
+    """A pool that runs while the block does, or until the calling process dies, however it does."""
+    shares = [word for place in share for word in ("--share", str(place))]
+    with subprocess.Popen([sys.executable, __file__, "run", "--root", str(root), "--directory", str(directory),
+                           *shares], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            if not process.stdout.readline():
+                raise PoolError(f"the pool in {directory} did not start")
+            yield Pool.attach(directory, root)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
 
 
 def _free_port() -> int:
@@ -442,9 +459,13 @@ def main(argv: list[str] | None = None) -> int:
         if options.action == "provision":
             return 0
         directory = options.directory or Path(tempfile.mkdtemp(prefix="poms-pool-"))
-        with running_pool(directory, options.root, options.share) as pool:
+        pool = Pool(directory, options.root, options.share)
+        try:
+            pool.start()
             print(json.dumps(pool.settings()), flush=True)
             sys.stdin.read()
+        finally:
+            pool.stop()
         if options.directory is None:
             shutil.rmtree(directory, ignore_errors=True)
     except PoolError as condition:

@@ -36,6 +36,16 @@ class OnThePool(JobBackendContract):
         memory = "" if memory_mb is None else f"--memory={memory_mb}MB "
         return f"jobsub_submit -G samdev -N {jobs} {memory}file://{shell.quote(str(executable))}"
 
+    def test_processor_time_is_measured(self, launch):
+        """A job that computes has used processor time. Without cgroups HTCondor looks once a second only."""
+        used = "awk '{print int(($14 + $15) / 100)}' /proc/$$/stat"
+        record = launch(f"until [ $({used}) -ge 3 ]; do for i in {{1..100000}}; do :; done; done").ended(1)[0]
+
+        assert record.cpu_seconds is not None
+        assert record.cpu_seconds > 0
+        assert record.wall_seconds is not None
+        assert record.wall_seconds >= 2
+
 
 class TestBindings(OnThePool):
     """By the Python package, in worker processes."""
