@@ -327,8 +327,9 @@ def prepare(data_dir: Path, listen: str, batch: str) -> Core:
     backends = Backends(config.load(ini))
     migrations.upgrade(backends.settings.database.url, backends.databases())
     core = startup.open_core(backends)
-    people.add_experiment(core, EXPERIMENT, "Short-Baseline Near Detector")
-    people.add_person(core, USER, "Demo", "User", root=True)
+    if EXPERIMENT not in people.list_experiments(core):
+        people.add_experiment(core, EXPERIMENT, "Short-Baseline Near Detector")
+    people.ensure_person(core, USER, "Demo", "User", root=True)
     people.set_membership(core, USER, EXPERIMENT, "superuser")
     return core
 
@@ -392,6 +393,8 @@ def run(argv: list[str] | None = None) -> int:
         console.print(f"[red]{condition}[/red]")
         return 2
     url = f"http://127.0.0.1:{port}/poms/"
+    # Asked to end in whatever way, the server and the agent end with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes = Processes(data_dir / "poms.ini", data_dir)
     processes.start()
     crashes = Crashes(processes, options.crashes, options.seed)
@@ -430,7 +433,10 @@ def _show(core: Core, options: argparse.Namespace, sample: Path, url: str, crash
     if options.exit:
         return 0 if good else 1
     console.print(f"The service stays up at {url} until you press Ctrl-C.")
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        console.print("Stopping.")
     return 0 if good else 1
 
 

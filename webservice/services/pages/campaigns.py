@@ -246,9 +246,12 @@ def _why(stage: CampaignStage, newest: Submission | None, links: Any) -> str:
         return newest.wrapup_message or "all jobs ended"
     if newest.status_id == Status.HELD:
         return f"{counted(newest.jobs_held, 'job')} held"
-    if newest.recovery_tasks_parent is not None:
-        return f"recovery of submission {newest.recovery_tasks_parent}"
-    return ""
+    what = (f"recovery of submission {newest.recovery_tasks_parent}" if newest.recovery_tasks_parent
+            else f"submission {newest.submission_id}")
+    if newest.status_id == Status.NEW:
+        return f"{what} is being launched"
+    ended = newest.jobs_completed + newest.jobs_failed + newest.jobs_removed
+    return f"{what}: {ended:,} of {counted(newest.jobs_expected, 'job')} ended"
 
 
 def _notices(campaign: Campaign, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ LATE = timedelta(minutes=10)
 """A task without success, or an agent without work, for so long is not well."""
 
 _DOES = {"poll": "asks the batch system and records what changed", "upkeep": "ends what got stuck",
+         "schedules": "launches what is due", "housekeeping": "removes old logs, puts unused campaigns to rest",
          "wrapup": "finds the output of completed submissions, launches recoveries and next stages"}
 
 
@@ -182,11 +183,13 @@ def agents_page(core: Core, actor: Actor) -> dict[str, Any]:
 def _task(row: Any, now: Any, settings: Any) -> dict[str, Any]:
     last = max((at for at in (row.succeeded_at, row.failed_at) if at), default=None)
     seconds = (last - row.started_at).total_seconds() if last and row.started_at and last >= row.started_at else None
-    late = row.succeeded_at is None or now - row.succeeded_at > LATE
-    every = {"wrapup": settings.wrapup_seconds, "poll": settings.poll_seconds, "upkeep": settings.poll_seconds}
+    every = {"wrapup": settings.wrapup_seconds, "poll": settings.poll_seconds, "upkeep": settings.poll_seconds,
+             "schedules": settings.schedule_seconds, "housekeeping": settings.prune_seconds}
+    interval = every.get(row.name.partition(":")[0], 0)
+    late = row.succeeded_at is None or now - row.succeeded_at > max(LATE, timedelta(seconds=3 * interval))
     return {"name": row.name, "agent": row.lease_owner or "", "last_success_at": row.succeeded_at, "seconds": seconds,
             "does": _DOES.get(row.name.partition(":")[0], ""), "error": row.error or "", "error_at": row.failed_at,
-            "message": row.message or "", "every_seconds": every.get(row.name.partition(":")[0]),
+            "message": row.message or "", "every_seconds": interval or None,
             "well": not row.error and not late}
 
 

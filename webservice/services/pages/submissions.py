@@ -186,7 +186,7 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
                        "files_in": follower.files_consumed} for follower, name in followers],
         "recovery_kinds": [{"name": name, "description": text} for name, text in _recovery_kinds(core, item).items()]
         if may_do and item.project and status not in LIVE else [],
-        "may": {"act": may_do and status in LIVE, "abort": False, "relaunch": False,
+        "may": {"act": may_do and status in LIVE, "abort": may_do and status is Status.NEW, "relaunch": False,
                 "recover": may_do and bool(item.project) and status not in LIVE,
                 "complete": may_do and status in LIVE - {Status.NEW},
                 "locate": may_do and status not in (Status.LOCATED,), "approve": may_do
