@@ -87,13 +87,14 @@ def script(payload: Payload) -> str:
         lines.append(f'export CONDOR_DIR_{tag}="$POMS_SCRATCH/poms_out_{tag}"; mkdir -p "$CONDOR_DIR_{tag}" '
                      f'|| hold {input_signal} "an output directory cannot be made"')
     lines.append(_RUN % {"program": PROGRAM, "name": shell.quote(f"./{payload.program}"), "input": input_signal})
-    command = " ".join(["exec", shell.quote(f"./{payload.program}"), *map(shell.quote, payload.arguments)])
+    command = " ".join([shell.quote(f"./{payload.program}"), *map(shell.quote, payload.arguments)])
     failed = f'hold {_SIGNAL[6]} "the executable could not be started"'
     if payload.outputs:
+        lines.append('export POMS_NOT_STARTED="$POMS_SCRATCH/poms_not_started"')
         lines += _with_outputs(payload, command, failed)
     else:
         # The program takes this process over: signals and resources are its own.
-        lines += [command, failed]
+        lines += [f"exec {command}", failed]
     return "\n".join(lines) + "\n"
 
 
@@ -110,8 +111,10 @@ def _unpack(number: int, name: str, signal: str) -> list[str]:
 
 def _with_outputs(payload: Payload, command: str, failed: str) -> list[str]:
     """Run the program below this one, copy what it left, and end as it did."""
-    lines = [f'( {command}\n: > "$POMS_SCRATCH/poms_not_started" )', "poms_status=$?",
-             f'[ ! -e "$POMS_SCRATCH/poms_not_started" ] || {failed}']
+    # A shell of its own: execfail does not hold in a subshell.
+    started = """bash -c 'shopt -s execfail; exec "$@"; : > "$POMS_NOT_STARTED"' poms_job"""
+    lines = [f"{started} {command}", "poms_status=$?",
+             f'[ ! -e "$POMS_NOT_STARTED" ] || {failed}']
     for tag, target in payload.outputs:
         place = shell.quote(target)
         lines.append(
