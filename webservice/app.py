@@ -22,7 +22,18 @@ from poms.webservice.backends import Backends
 from poms.webservice.clock import utc_now
 from poms.webservice.config import Settings
 from poms.webservice.db import Database, make_engine
-from poms.webservice.handlers import campaigns, home, jobs, launches, legacy, openapi, render, stages, submissions
+from poms.webservice.handlers import (
+    campaigns,
+    home,
+    jobs,
+    launches,
+    legacy,
+    openapi,
+    render,
+    schedules,
+    stages,
+    submissions,
+)
 from poms.webservice.handlers.frame import Frame, answer_protocol_error
 from poms.webservice.handlers.front import Front, Wsgi
 from poms.webservice.handlers.routing import MOUNT, Router, Routes
@@ -32,7 +43,8 @@ from poms.webservice.services.core import Core
 
 log = logging.getLogger(__name__)
 
-GROUPS = tuple(module.routes for module in (home, campaigns, stages, submissions, jobs, launches, legacy))
+GROUPS = tuple(module.routes for module in (home, campaigns, stages, schedules, submissions, jobs, launches,
+                                            legacy))
 ROUTES = (*GROUPS, openapi.describing(GROUPS))
 
 

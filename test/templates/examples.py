@@ -29,6 +29,7 @@ ROUTES = frozenset(
         "job",
         "held_launches",
         "samples",
+        "schedule",
         "agents",
         "openapi",
         "preview",
@@ -45,6 +46,8 @@ ROUTES = frozenset(
         "campaigns_act",
         "stage_act",
         "submission_act",
+        "schedule_set",
+        "schedule_delete",
         "held_launches_act",
         "launch_gate",
         "sample_clone",
@@ -749,6 +752,9 @@ def stage() -> dict[str, Any]:
         stages=near,
         edges=[edge for edge in edges() if edge["tail"] in names and edge["head"] in names],
         schedule="5 3 * * *, America/Chicago",
+        schedule_words="at 03:05 every day",
+        schedule_launcher="mruiz",
+        schedule_message="no agent was at work at 2026-03-13 09:05 UTC",
         next_launch_at=NOW + timedelta(hours=6),
         live={"running": 18, "idle": 0, "held": 363},
         may={"launch": True, "act": True, "hold_launches": True, "edit": True},
@@ -772,11 +778,72 @@ def stage_never_launched() -> dict[str, Any]:
         "submission_count": 0,
         "recoveries": [],
         "schedule": "",
+        "schedule_words": "",
+        "schedule_launcher": "",
+        "schedule_message": "",
         "next_launch_at": None,
         "live": {"running": 0, "idle": 0, "held": 0},
         "stages": stage()["stages"][:1],
         "edges": [],
     }
+
+
+def schedule() -> dict[str, Any]:
+    return frame(
+        page_url=url("schedule", campaign_stage_id=10386),
+        stage={
+            "id": 10386,
+            "name": "detsim_wiremod",
+            "url": url("stage", campaign_stage_id=10386),
+            "campaign": {"name": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)},
+        },
+        schedule={
+            "cron": "5 3 * * *",
+            "words": "at 03:05 every day",
+            "time_zone": "America/Chicago",
+            "launcher": "mruiz",
+            "next_at": NOW + timedelta(hours=6),
+            "last_at": ago(hours=18),
+            "message": "mruiz is not in experiment sbnd any more",
+            "catch_up": "once",
+            "clear_at_end": True,
+        },
+        form={
+            "cron": "5 3 * * *",
+            "minlist": "5",
+            "hourlist": "3",
+            "domlist": "*",
+            "dowlist": "*",
+            "catch_up": "once",
+            "clear_at_end": "stage",
+        },
+        coming={
+            "cron": "5 3 * * *",
+            "words": "at 03:05 every day",
+            "is_new": False,
+            "launches": [
+                {"at": NOW + timedelta(days=days, hours=6), "local": f"Sat 2026-03-{14 + days} 03:05 CDT"}
+                for days in range(5)
+            ],
+        },
+        problems=[],
+        time_zone="America/Chicago",
+        stage_clears=True,
+        may={"edit": True},
+    )
+
+
+def schedule_none() -> dict[str, Any]:
+    return schedule() | {"schedule": None, "coming": None, "form": schedule()["form"] | {"cron": "", "dowlist": ""}}
+
+
+def schedule_refused() -> dict[str, Any]:
+    wrong = {"field": "minlist", "line": None, "message": "“99” is no minute"}
+    return schedule_none() | {"problems": [wrong], "form": schedule()["form"] | {"cron": "99 * * * *"}}
+
+
+def schedule_of_others() -> dict[str, Any]:
+    return schedule() | {"may": {"edit": False}}
 
 
 def submission_common() -> dict[str, Any]:
@@ -1319,6 +1386,10 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("submissions", submissions_of_stage),
         ("stage", stage),
         ("stage", stage_never_launched),
+        ("schedule", schedule),
+        ("schedule", schedule_none),
+        ("schedule", schedule_refused),
+        ("schedule", schedule_of_others),
         ("submission", submission_jobs),
         ("submission", submission_files),
         ("submission", submission_command),

@@ -89,9 +89,13 @@ def held_launches(call: Call) -> Answer:
 
 
 @routes.change("held_launches_act", permission=Need("do", "launch", "launch_id"), arguments={
-    "launch_id": numbers(required=True), "act": choice("release", "delete", required=True)})
+    "launch_id": numbers(required=True), "act": choice("release", "delete", "retry", required=True)})
 def held_launches_act(call: Call) -> Answer:
-    """Let held launches go, or drop them."""
+    """Let held launches go, or drop them; make launches that failed before they began in one's own name."""
+    if call["act"] == "retry":
+        changed = launches.take_over(call.core, call.actor, call["launch_id"])
+        return Done(call.url("home"), f"{changed} of {len(call['launch_id'])} launches are made in your name",
+                    data={"changed": changed})
     act = launches.release_held if call["act"] == "release" else launches.cancel_held
     changed = act(call.core, call.actor.username, call["launch_id"], call.actor.experiment)
     word = "released" if call["act"] == "release" else "deleted"
@@ -146,7 +150,8 @@ def launch_log(call: Call) -> Answer:
         "log": {"text": piece.text, "offset": piece.next_offset, "done": piece.ended, "skipped_bytes": 0,
                 "size_bytes": piece.next_offset, "url": call.url("launch_log_piece", submission_id=number_),
                 "full_url": call.url("launch_log_text", submission_id=number_)},
-        "may": {"abort": False}})
+        "may": {"abort": submission.status_id == Status.NEW and permissions.may(call.actor, "do", "submission",
+                                                                                submission)}})
 
 
 @routes.answer("launch_log_piece", permission=Need("view", "submission", "submission_id"), path=("submission_id",),

@@ -229,12 +229,13 @@ def ini_to_campaign(call: Call) -> Answer:
 
 
 @routes.change("mark_campaign_active", permission=Need("modify", "campaign", "campaign_id"), arguments={
-    "campaign_id": numbers(required=True), "is_active": text(required=True, limit=20)},
+    "campaign_id": numbers(required=True), "is_active": text(required=True, limit=20), "clear_cron": flag()},
     renames={"camp_l": "campaign_id"})
 def mark_campaign_active(call: Call) -> Answer:
     """Make campaigns active or inactive."""
     active = call["is_active"].lower() in ("true", "active", "1")
-    changed = campaigns.set_active(call.core, call.actor, call["campaign_id"], active)
+    changed = campaigns.set_active(call.core, call.actor, call["campaign_id"], active,
+                                   clear_schedules=call["clear_cron"])
     return Done(call.url("campaigns"), f"{changed} campaigns changed", data={"changed": changed})
 
 
@@ -247,13 +248,20 @@ def link_tags(call: Call) -> Answer:
 
 
 @routes.change("mark_campaign_hold", permission=Need("do", "stage", "ids2HR"), arguments={
-    "ids2HR": numbers(required=True), "is_hold": text(required=True, limit=20), "reason": text(limit=500)})
+    "ids2HR": numbers(required=True), "is_hold": text(required=True, limit=20), "reason": text(limit=500),
+    "clear_cron": flag(None)})
 def mark_campaign_hold(call: Call) -> Answer:
-    """Keep back, or let go, the launches of stages."""
+    """Keep back, or let go, the launches of stages.
+
+    Those held lose their schedules unless ``clear_cron`` is no; who may not change a stage leaves its schedule alone.
+    """
     if call["is_hold"] not in ("Hold", "Queue", "Release"):
         raise Invalid("The action is not supported. You can only Hold/Queue or Release.", field="is_hold")
+    clear = call["clear_cron"]
+    if clear is None:
+        clear = all(permissions.may(call.actor, "modify", "stage", stage) for stage in call.items["ids2HR"])
     changed = holds.hold_stages(call.core, call.actor, call["ids2HR"], hold=call["is_hold"] != "Release",
-                                reason=call["reason"])
+                                reason=call["reason"], clear_schedules=clear)
     return Done(call.url("campaigns"), f"{changed} stages changed", data={"changed": changed})
 
 

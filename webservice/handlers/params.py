@@ -143,7 +143,7 @@ def paragraphs(*, limit: int = LONGEST_TEXT) -> Param:
     return Param(_plain(limit, lines=True), (), many=True, schema={"type": "array", "items": _text_schema(limit)})
 
 
-def flag(default: bool = False) -> Param:
+def flag(default: bool | None = False) -> Param:
     """A check box or one of the spellings of true and false."""
     return Param(_flag, default, schema={"type": "string", "enum": [*_YES, *_NO]})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poms.webservice.handlers.answers import Answer, Call, Done, Page
-from poms.webservice.handlers.params import choice, number, text
+from poms.webservice.handlers.params import choice, flag, number, text
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.services import holds, splits
 from poms.webservice.services.pages import stages as stage_pages
@@ -35,7 +35,7 @@ def stage_submissions(call: Call) -> Answer:
 
 
 @routes.change("stage_act", permission=VIEW_ONE, by_act=ACTS, arguments={
-    **ONE, "act": choice(*ACTS, required=True), "reason": text(limit=500)})
+    **ONE, "act": choice(*ACTS, required=True), "reason": text(limit=500), "clear_cron": flag()})
 def stage_act(call: Call) -> Answer:
     """Keep or let go the launches of a stage, or begin its split again."""
     number_, name, act = call["campaign_stage_id"], call.item("campaign_stage_id").name, call["act"]
@@ -44,6 +44,7 @@ def stage_act(call: Call) -> Answer:
         title = f"{name} begins its split again"
     else:
         hold = act == "hold_launches"
-        holds.hold_stages(call.core, call.actor, [number_], hold=hold, reason=call["reason"])
+        holds.hold_stages(call.core, call.actor, [number_], hold=hold, reason=call["reason"],
+                          clear_schedules=call["clear_cron"])
         title = f"Launches of {name} are {'kept for later' if hold else 'allowed'}"
     return Done(call.url("stage", campaign_stage_id=number_), title)

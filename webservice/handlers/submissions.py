@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from poms.webservice.errors import Conflict
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Text
 from poms.webservice.handlers.launches import launch, launched
 from poms.webservice.handlers.params import choice, count, number, text
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import launching, lookups, submissions, wrapup
+from poms.webservice.services import approvals, launches, launching, lookups, submissions, wrapup
 from poms.webservice.services.pages import submissions as submission_pages
 from poms.webservice.services.submissions import Report
 
@@ -58,22 +57,29 @@ def force_locate_submission(call: Call) -> Answer:
     return Text("Ok.")
 
 
-_MARKS = {"complete": Status.COMPLETED, "approve": Status.APPROVED, "refuse": Status.CANCELLED}
-
-
 @routes.change("submission_act", permission=DO_ONE, arguments={
-    **ONE, "act": choice("complete", "approve", "refuse", "relaunch", required=True)})
+    **ONE, "act": choice("abort", "complete", "approve", "refuse", "relaunch", required=True),
+    "reason": text(limit=500)})
 def submission_act(call: Call) -> Answer:
-    """Call a submission Completed, approve or refuse it, or launch it again on the same dataset."""
-    number_, item = call["submission_id"], call.item("submission_id")
-    if call["act"] == "relaunch":
-        params = item.submission_params
-        outcome = launch(call, item.campaign_stage_id, dataset=str(params.get("dataset") or ""),
-                         test=bool(params.get("test")), note=f"again: {number_}")
-        return launched(call, outcome, f"submission {number_} again")
-    waiting = Status(item.status_id) is Status.AWAITING_APPROVAL
-    if call["act"] in ("approve", "refuse") and not waiting:
-        raise Conflict(f"Submission {number_} does not wait for approval, it is {Status(item.status_id).label}.")
-    mark = _MARKS[call["act"]]
-    submissions.report(call.core, call.actor.username, Report(number_, status=mark.label), by_person=True)
-    return Done(call.url("submission", submission_id=number_), f"Submission {number_} is called {mark.label}")
+    """Abort a launch, call a submission Completed, approve or refuse it, or launch it again on the same dataset."""
+    number_, item, reason = call["submission_id"], call.item("submission_id"), call["reason"]
+    here = call.url("submission", submission_id=number_)
+    match call["act"]:
+        case "relaunch":
+            params = item.submission_params
+            outcome = launch(call, item.campaign_stage_id, dataset=str(params.get("dataset") or ""),
+                             test=bool(params.get("test")), note=f"again: {number_}")
+            return launched(call, outcome, f"submission {number_} again")
+        case "abort":
+            launches.abort(call.core, call.actor.username, call.actor.experiment, number_, reason=reason)
+            return Done(here, f"The launch of submission {number_} is aborted")
+        case "complete":
+            submissions.report(call.core, call.actor.username, Report(number_, status=Status.COMPLETED.label),
+                               by_person=True)
+            return Done(here, f"Submission {number_} is called Completed")
+        case verdict:
+            approved = verdict == "approve"
+            approvals.decide(call.core, call.actor.username, call.actor.experiment, number_, approve=approved,
+                             reason=reason)
+            return Done(here, f"Submission {number_} is {'approved' if approved else 'refused'}",
+                        "The stages that follow start at the next pass." if approved else "")

@@ -120,10 +120,10 @@ def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experim
 
 
 def cancel_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str) -> int:
-    """Drop held launches; their rows stay as a record."""
+    """Drop held launches, and those that failed before there was a submission; their rows stay as a record."""
     now, count = core.clock(), 0
     with core.db.write() as session:
-        for row in _held_rows(session, launch_ids, experiment):
+        for row in _held_rows(session, launch_ids, experiment, also_failed=True):
             row.state, row.ended_at = "cancelled", now
             count += 1
             events.record(session, "launch.cancelled", now, actor_name, experiment=row.experiment,
@@ -390,7 +390,10 @@ def _end(session: Session, row: Launch, state: str, why: str, kind: str, now: da
     return state
 
 
-def _held_rows(session: Session, launch_ids: Iterable[int], experiment: str) -> list[Launch]:
+def _held_rows(session: Session, launch_ids: Iterable[int], experiment: str, *,
+               also_failed: bool = False) -> list[Launch]:
+    states = ("held", "failed") if also_failed else ("held",)
     return list(session.scalars(
         select(Launch).where(Launch.launch_id.in_(list(launch_ids)), Launch.experiment == experiment,
-                             Launch.state == "held").order_by(Launch.launch_id).with_for_update()))
+                             Launch.state.in_(states), Launch.submission_id.is_(None))
+        .order_by(Launch.launch_id).with_for_update()))

@@ -72,6 +72,8 @@ def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
     launches = _launch_messages(session, [row[0].submission_id for row in shown
                                           if row[0].status_id == Status.LAUNCH_FAILED])
     board = [_entry(submission, stage, campaign, url, reasons, launches) for submission, stage, campaign, _ in shown]
+    failed = _never_begun(session, actor, url, scope, now)
+    board = failed + board
     held = session.scalar(select(func.count()).select_from(Launch).where(
         Launch.experiment == actor.experiment, Launch.state == "held")) or 0
     if held:
@@ -80,7 +82,45 @@ def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
                       "why": "Launches of their stage, campaign or experiment are held.", "since": None,
                       "size": counted(held, "launch"),
                       "actions": [{"label": "See held launches", "url": url("held_launches"), "primary": not board}]})
-    return board, total + bool(held)
+    return board, total + len(failed) + bool(held)
+
+
+def _never_begun(session: Session, actor: Actor, url: Url, scope: str, now: Any) -> list[dict[str, Any]]:
+    """Launches that failed before there was a submission, e.g. of people who left: one entry a stage."""
+    where = [Launch.experiment == actor.experiment, Launch.state == "failed", Launch.submission_id.is_(None),
+             Launch.ended_at > now - timedelta(days=BOARD_DAYS)]
+    if scope == "mine":
+        where.append(Launch.launcher == actor.experimenter_id)
+    rows = session.execute(
+        select(Launch, CampaignStage, Campaign.name)
+        .join(CampaignStage, CampaignStage.campaign_stage_id == Launch.campaign_stage_id)
+        .outerjoin(Campaign, Campaign.campaign_id == CampaignStage.campaign_id)
+        .where(*where).order_by(Launch.launch_id.desc()).limit(200)).all()
+    stages: dict[int, list[Any]] = {}
+    for row in rows:
+        stages.setdefault(row[0].campaign_stage_id, []).append(row)
+    return [_failed_entry(found, actor, url) for found in list(stages.values())[:BOARD_LIMIT]]
+
+
+def _failed_entry(rows: list[Any], actor: Actor, url: Url) -> dict[str, Any]:
+    newest, stage, campaign = rows[0]
+    fields = {"launch_id": [row[0].launch_id for row in rows]}
+    here = url("stage", campaign_stage_id=stage.campaign_stage_id)
+    actions: list[dict[str, Any]] = [{"label": "See stage", "url": here}]
+    if permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator) is None:
+        what = counted(len(rows), "launch")
+        actions += [
+            {"label": "Launch in my name", "url": url("held_launches_act"), "method": "post", "primary": True,
+             "fields": {**fields, "act": "retry"}},
+            {"label": "Delete…", "url": url("held_launches_act"), "method": "post",
+             "fields": {**fields, "act": "delete"},
+             "ask": {"title": f"Delete {what} of {stage.name}", "yes": f"Delete {what}", "keep": "Keep on the board",
+                     "text": "They will never be launched; what they would have processed is left for others.",
+                     "danger": True}}]
+    places = [{"text": campaign, "url": url("campaign", campaign_id=stage.campaign_id)}] if campaign else []
+    return {"state": Status.LAUNCH_FAILED.label, "what": f"{stage.name}: not launched",
+            "where": [*places, {"text": stage.name, "url": here}], "why": newest.message or "",
+            "since": newest.ended_at, "size": counted(len(rows), "launch"), "actions": actions}
 
 
 def _entry(submission: Submission, stage: str, campaign: str | None, url: Url, reasons: dict[int, str],

@@ -23,6 +23,7 @@ from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.rules.statuses import NEEDS_PERSON
 from poms.webservice.services import launching
 from poms.webservice.services.core import Core
+from poms.webservice.services.pages import schedules
 from poms.webservice.services.pages.campaigns import stage_row
 from poms.webservice.services.pages.common import Url, add_counts, done_text, happened, names_of, newest_submissions
 from poms.webservice.services.pages.submissions import submission_rows
@@ -47,6 +48,7 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
                                  .order_by(Submission.submission_id.desc()).limit(LATEST)).all()
         names = names_of(session, [stage.creator, stage.hold_experimenter_id, *(item.creator for item in latest)])
         held = launching.held_because(session, stage)
+        schedule = schedules.panel(session, stage, core.settings.experiment(actor.experiment).time_zone)
         events = happened(session, url, Event.campaign_stage_id == stage_id)
     rows = {number: stage_row(item, newest.get(number), links, url) for number, item in around.items()}
     this = rows[stage_id]
@@ -73,7 +75,7 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
         "edges": [{"tail": link.provider.name, "head": link.consumer.name,
                    "label": "", "patterns": link.file_patterns,
                    "waits": not rows[link.consumer_campaign_stage_id]["total"]} for link in links],
-        "schedule": "", "next_launch_at": None, "happened": events,
+        **schedule, "happened": events,
         "live": {"running": stage.jobs_running, "idle": stage.jobs_idle, "held": stage.jobs_held},
         "may": {"launch": may_do and campaign is not None, "act": may_do, "hold_launches": may_do,
                 "edit": permissions.refusal(actor, "modify", **owner) is None},

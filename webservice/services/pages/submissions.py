@@ -189,7 +189,7 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
         "may": {"act": may_do and status in LIVE, "abort": may_do and status is Status.NEW, "relaunch": False,
                 "recover": may_do and bool(item.project) and status not in LIVE,
                 "complete": may_do and status in LIVE - {Status.NEW},
-                "locate": may_do and status not in (Status.LOCATED,), "approve": may_do
+                "locate": may_do and status not in (Status.LOCATED, Status.AWAITING_APPROVAL), "approve": may_do
                 and status is Status.AWAITING_APPROVAL},
         **shown,
     }
