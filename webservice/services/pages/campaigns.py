@@ -36,6 +36,7 @@ from poms.webservice.services.pages.common import (
     page_of,
     percent_text,
     stage_state,
+    whole_campaign,
 )
 from poms.webservice.services.pages.home import stage_strips
 
@@ -266,10 +267,12 @@ def _notices(campaign: Campaign, rows: list[dict[str, Any]]) -> list[dict[str, A
 
 
 def _figures(rows: list[dict[str, Any]], counts: dict[str, int]) -> list[dict[str, Any]]:
-    total = sum(counts.values())
+    known = sum(counts.values())
+    total = whole_campaign(counts, [row["state"] for row in rows])
     located = sum(1 for row in rows if row["state"] == Status.LOCATED.label)
     return [
-        {"label": "Done", "value": percent_text(counts), "unit": f"of {counted(total, 'job')}", "counts": counts,
+        {"label": "Done", "value": percent_text(counts, total),
+         "unit": f"of {'about ' if total > known else ''}{counted(total, 'job')}", "counts": counts,
          "total": total},
         {"label": "Stages located", "value": f"{located}", "unit": f"of {len(rows)}"},
         {"label": "Jobs now", "value": f"{counts.get('Running', 0):,}", "unit": "running",

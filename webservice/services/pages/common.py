@@ -57,9 +57,19 @@ def done_text(counts: Mapping[str, int]) -> str:
     return f"{done:,} of {counted(total, 'job')}" if total else "no jobs yet"
 
 
-def percent_text(counts: Mapping[str, int]) -> str:
-    """The same as a share; never 100 % while a job is missing."""
-    total = sum(counts.values())
+def whole_campaign(counts: Mapping[str, int], states: Sequence[str]) -> int:
+    """All jobs of a campaign whose stages are in these states, those to come estimated.
+
+    A stage that has not begun is taken to have as many jobs as the others have on average: without
+    them a campaign would seem done whenever its next stage has yet to begin.
+    """
+    total, begun = sum(counts.values()), sum(1 for state in states if state != NOT_STARTED)
+    return -(-total * len(states) // begun) if begun else total
+
+
+def percent_text(counts: Mapping[str, int], total: int | None = None) -> str:
+    """The same as a share of these, or of ``total``; never 100 % while a job is missing."""
+    total = sum(counts.values()) if total is None else total
     if not total:
         return "–"
     done = counts.get("Located", 0) + counts.get("Completed", 0)

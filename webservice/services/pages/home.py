@@ -23,6 +23,7 @@ from poms.webservice.services.pages.common import (
     newest_status,
     percent_text,
     stage_state,
+    whole_campaign,
 )
 
 BOARD_DAYS = 14
@@ -209,15 +210,15 @@ def stage_strips(session: Session, campaign_ids: list[int], url: Url) -> dict[in
         entry["counts"] = add_counts([entry["counts"], job_counts(stage, located=status == Status.LOCATED)])
         entry["jobs_running"] += stage.jobs_running
     for entry in result.values():
-        entry["total"], entry["done"] = sum(entry["counts"].values()), percent_text(entry["counts"])
+        entry["total"] = whole_campaign(entry["counts"], [stage["state"] for stage in entry["stages"]])
+        entry["done"] = percent_text(entry["counts"], entry["total"])
     return result
 
 
 def _services(core: Core) -> list[dict[str, Any]]:
     """The agents' tasks in one line each kind: is anybody at work, and did the last pass succeed."""
     services = []
-    for task in tasks.list_tasks(core):
-        late = task.succeeded_at is None or core.clock() - task.succeeded_at > timedelta(minutes=10)
-        text = task.error or task.message or "not run yet"
-        services.append({"name": task.name, "ok": not task.error and not late, "text": text})
+    for row in tasks.list_tasks(core):
+        services.append({"name": row.name, "ok": tasks.is_well(core, row),
+                         "text": row.error or row.message or "not run yet"})
     return services or [{"name": "agent", "ok": False, "text": "no agent has run yet; start one with poms agent"}]

@@ -178,8 +178,8 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
         "submission": _facts(item, stage, campaign, names, launch, core, url), "face": face,
         "history": _history(history), "ahead": _ahead(status),
         "notices": _notices(item, launch, url), "figures": _figures(item),
-        "counts": job_counts(item), "face_counts": {"jobs": item.jobs_expected or None,
-                                                    "files": item.files_consumed, "events": None},
+        "counts": job_counts(item), "face_counts": {
+            "jobs": item.jobs_expected or None, "files": item.files_consumed or item.files_generated, "events": None},
         "ran_with": _ran_with(item, stage, snapshots, url), "file_counts": _file_counts(item),
         "followers": [{"id": follower.submission_id, "url": url("submission", submission_id=follower.submission_id),
                        "kind_text": f"{_kind(follower)}: {name}", "state": Status(follower.status_id).label,
