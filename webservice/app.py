@@ -24,6 +24,7 @@ from poms.webservice.config import Settings
 from poms.webservice.db import Database, make_engine
 from poms.webservice.handlers import (
     campaigns,
+    editor,
     home,
     jobs,
     launches,
@@ -43,7 +44,7 @@ from poms.webservice.services.core import Core
 
 log = logging.getLogger(__name__)
 
-GROUPS = tuple(module.routes for module in (home, campaigns, stages, schedules, submissions, jobs, launches,
+GROUPS = tuple(module.routes for module in (home, campaigns, editor, stages, schedules, submissions, jobs, launches,
                                             legacy))
 ROUTES = (*GROUPS, openapi.describing(GROUPS))
 

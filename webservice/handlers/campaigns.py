@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poms.webservice.errors import Invalid
-from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Message, Page, Text
+from poms.webservice.handlers.answers import Answer, Call, Data, Done, Message, Page, Text
 from poms.webservice.handlers.params import Upload, choice, count, flag, number, numbers, text, upload
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules.permissions import refusal
@@ -56,19 +56,6 @@ def campaign_submissions(call: Call) -> Answer:
 def campaign_text(call: Call) -> Answer:
     """The text of a campaign, in force or of a version."""
     return Page(texts.text_page(call.core, call.actor, call.url, call["campaign_id"], version=call["version"]))
-
-
-@routes.answer("campaign_edit", permission=VIEW_ONE, words=("gui_wf_edit",), path=("campaign_id",),
-               arguments={**ONE, "stage": text()})
-def campaign_edit(call: Call) -> Answer:
-    """Where a campaign is changed: its text."""
-    return Elsewhere(call.url("campaign_text", campaign_id=call["campaign_id"]))
-
-
-@routes.answer("campaign_new", permission=CREATE)
-def campaign_new(call: Call) -> Answer:
-    """Where a new campaign begins: a sample to change, or a text to upload."""
-    return Elsewhere(call.url("samples"))
 
 
 @routes.page("campaign_versions", "campaign_versions.html", permission=VIEW_ONE, path=("campaign_id",),
