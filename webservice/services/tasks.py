@@ -11,6 +11,9 @@ from poms.webservice.db import insert_new
 from poms.webservice.model import AgentTask
 from poms.webservice.services.core import Core
 
+LATE = timedelta(minutes=10)
+"""A task without success, or an agent without work, for so long is not well (or three intervals, if that is more)."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskLease:
@@ -63,7 +66,31 @@ def finish(core: Core, lease: TaskLease, *, next_at: datetime, message: str = ""
             .values(lease_until=None, next_at=next_at, **outcome))
 
 
+def make_due(core: Core, prefix: str) -> list[str]:
+    """Have the tasks whose names begin so done at once, by whichever agent comes first; returns their names."""
+    now = core.clock()
+    with core.db.write() as session:
+        rows = session.scalars(select(AgentTask).where(AgentTask.name.startswith(prefix, autoescape=True))
+                               .order_by(AgentTask.name).with_for_update()).all()
+        for row in rows:
+            row.next_at = now
+        return [row.name for row in rows]
+
+
 def list_tasks(core: Core) -> list[AgentTask]:
     """All tasks with their last success and last error, by name."""
     with core.db.read() as session:
         return list(session.scalars(select(AgentTask).order_by(AgentTask.name)))
+
+
+def interval_seconds(core: Core, name: str) -> float | None:
+    """How often a task is meant to be done; None if it is not known here."""
+    settings = core.settings.agent
+    return {"poll": settings.poll_seconds, "upkeep": settings.poll_seconds, "wrapup": settings.wrapup_seconds,
+            "schedules": settings.schedule_seconds, "housekeeping": settings.prune_seconds}.get(name.partition(":")[0])
+
+
+def is_well(core: Core, row: AgentTask) -> bool:
+    """Whether the last pass of a task succeeded, and not too long ago."""
+    late = max(LATE, timedelta(seconds=3 * (interval_seconds(core, row.name) or 0)))
+    return not row.error and row.succeeded_at is not None and core.clock() - row.succeeded_at <= late

@@ -31,6 +31,7 @@ from poms.webservice.model import (
     SubmissionFile,
 )
 from poms.webservice.rules import completion, naming
+from poms.webservice.rules.sam_queries import split_patterns
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import events, launching, submissions
 from poms.webservice.services.core import Core
@@ -81,13 +82,13 @@ class Candidate:
 
     @property
     def job_type_patterns(self) -> list[str]:
-        return split_patterns(self.job_type_content.get("output_file_patterns"))
+        return list(split_patterns([self.job_type_content.get("output_file_patterns") or ""]))
 
     @property
     def output_patterns(self) -> list[str]:
         """Patterns of the dependencies that leave the stage; of the job type if none does."""
         patterns = [pattern for dependency in self.dependencies
-                    for pattern in split_patterns(dependency.file_patterns)]
+                    for pattern in split_patterns([dependency.file_patterns])]
         return list(dict.fromkeys(patterns)) if patterns else self.job_type_patterns
 
 
@@ -299,13 +300,6 @@ def recovery_request(core: Core, candidate: Candidate, kind: str, request_key: s
         recovery_of=original.submission_id)
 
 
-def split_patterns(text: str | None) -> list[str]:
-    """A stored pattern text as a list: commas separate, empty and None mean ``%``."""
-    if text is None or text.strip() in ("", "None"):
-        return ["%"]
-    return [pattern.strip() for pattern in text.split(",") if pattern.strip()] or ["%"]
-
-
 # ------------------------------------------------------------------------------------ what follows
 
 
@@ -349,7 +343,7 @@ def _dependents(candidate: Candidate, data: DataBackend) -> tuple[list[LaunchReq
                                       campaign_dep_id=dependency.campaign_dep_id))
             continue
         number += 1
-        patterns = split_patterns(dependency.file_patterns)
+        patterns = split_patterns([dependency.file_patterns])
         derived = data.dependency_files(candidate.view(original, patterns), patterns, number)
         if not derived.count:
             skipped.append(f"{dependency.consumer.name}: no output matches {dependency.file_patterns}")

@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 from poms.webservice import __version__
 from poms.webservice.errors import Invalid, PomsError, Problem
 from poms.webservice.interfaces import LaunchPlan
-from poms.webservice.model import Campaign, CampaignStage, Experiment, Launch, ServiceSetting
+from poms.webservice.model import AgentTask, Campaign, CampaignStage, Experiment, Launch, ServiceSetting
 from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recoveries import RECOVERY_WORDS
@@ -23,8 +23,6 @@ from poms.webservice.services.launching import LaunchRequest, Prepared
 from poms.webservice.services.pages.common import Url, counted, names_of, page_of
 
 PAGE = 50
-LATE = timedelta(minutes=10)
-"""A task without success, or an agent without work, for so long is not well."""
 
 _DOES = {"poll": "asks the batch system and records what changed", "upkeep": "ends what got stuck",
          "schedules": "launches what is due", "housekeeping": "removes old logs, puts unused campaigns to rest",
@@ -162,7 +160,7 @@ def agents_page(core: Core, actor: Actor) -> dict[str, Any]:
             .where(launch.state.in_(("owed", "queued")), launch.experiment == actor.experiment)).one()
     systems = [_health(core, actor.experiment, kind, title)
                for kind, title in (("jobs", "batch system"), ("data", "file catalogue"))]
-    shown = [_task(row, now, core.settings.agent) for row in rows]
+    shown = [_task(core, row) for row in rows]
     well = bool(shown) and all(task["well"] for task in shown) and all(system["well"] for system in systems)
     seen: dict[str, Any] = {}
     for row in rows:
@@ -171,7 +169,7 @@ def agents_page(core: Core, actor: Actor) -> dict[str, Any]:
     return {
         "well": well, "summary": "Everything is being looked after." if well else
         "Some duty is not being done; see below." if shown else "No agent has run yet: start one with poms agent.",
-        "agents": [{"name": owner, "host": owner.partition(":")[0], "seen_at": at, "well": now - at < LATE}
+        "agents": [{"name": owner, "host": owner.partition(":")[0], "seen_at": at, "well": now - at < tasks.LATE}
                    for owner, at in sorted(seen.items())],
         "tasks": shown, "systems": systems, "version": __version__,
         "figures": [{"label": "Launches waiting", "value": f"{waiting:,}"},
@@ -180,17 +178,13 @@ def agents_page(core: Core, actor: Actor) -> dict[str, Any]:
     }
 
 
-def _task(row: Any, now: Any, settings: Any) -> dict[str, Any]:
+def _task(core: Core, row: AgentTask) -> dict[str, Any]:
     last = max((at for at in (row.succeeded_at, row.failed_at) if at), default=None)
     seconds = (last - row.started_at).total_seconds() if last and row.started_at and last >= row.started_at else None
-    every = {"wrapup": settings.wrapup_seconds, "poll": settings.poll_seconds, "upkeep": settings.poll_seconds,
-             "schedules": settings.schedule_seconds, "housekeeping": settings.prune_seconds}
-    interval = every.get(row.name.partition(":")[0], 0)
-    late = row.succeeded_at is None or now - row.succeeded_at > max(LATE, timedelta(seconds=3 * interval))
     return {"name": row.name, "agent": row.lease_owner or "", "last_success_at": row.succeeded_at, "seconds": seconds,
             "does": _DOES.get(row.name.partition(":")[0], ""), "error": row.error or "", "error_at": row.failed_at,
-            "message": row.message or "", "every_seconds": interval or None,
-            "well": not row.error and not late}
+            "message": row.message or "", "every_seconds": tasks.interval_seconds(core, row.name),
+            "well": tasks.is_well(core, row)}
 
 
 def _health(core: Core, experiment: str, kind: str, title: str) -> dict[str, Any]:
