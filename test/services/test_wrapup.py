@@ -435,10 +435,3 @@ def test_impossible_recoveries_by_hand_are_refused(world, recovering, kind, file
 
     with pytest.raises(Invalid, match=message):
         wrapup.recovery_request(world.core, candidate, kind, "click-1")
-
-
-@pytest.mark.parametrize(("text", "patterns"), [(None, ["%"]), ("", ["%"]), ("None", ["%"]), ("%.root", ["%.root"]),
-                                                ("%.root, %.hist,,", ["%.root", "%.hist"]), (" , ", ["%"])])
-def test_patterns_are_a_comma_list(text, patterns):
-    """Commas separate patterns; nothing means every file."""
-    assert wrapup.split_patterns(text) == patterns
