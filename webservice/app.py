@@ -29,11 +29,13 @@ from poms.webservice.handlers import (
     jobs,
     launches,
     legacy,
+    legacy_edits,
     openapi,
     render,
     schedules,
     stages,
     submissions,
+    uploads,
 )
 from poms.webservice.handlers.frame import Frame, answer_protocol_error
 from poms.webservice.handlers.front import Front, Wsgi
@@ -45,7 +47,7 @@ from poms.webservice.services.core import Core
 log = logging.getLogger(__name__)
 
 GROUPS = tuple(module.routes for module in (home, campaigns, editor, stages, schedules, submissions, jobs, launches,
-                                            legacy))
+                                            uploads, legacy, legacy_edits))
 ROUTES = (*GROUPS, openapi.describing(GROUPS))
 
 

@@ -89,6 +89,7 @@ class Call:
     url: Callable[..., str]
     wants: Wanted
     request_key: str
+    method: str = "GET"
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]

@@ -153,7 +153,8 @@ class Exchange:
                                                                                              and match.role):
             return Elsewhere(self._page_url(route, sent))
         return Call(core=self.core, identity=identity, person=person, actor=self.actor, arguments=arguments,
-                    items=items, url=self._url(), wants=self.wants, request_key=self._request_key())
+                    items=items, url=self._url(), wants=self.wants, request_key=self._request_key(),
+                    method=self.request.method)
 
     def _place(self, name: str, in_path: str) -> str:
         """Experiment or role: of the path, else of the arguments; the text None means nothing."""

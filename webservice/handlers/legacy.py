@@ -10,10 +10,12 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from poms.webservice.errors import Invalid, NotFound
+from poms.webservice.errors import Conflict, Invalid, NotFound
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Text
+from poms.webservice.handlers.failures import MethodNotAllowed
 from poms.webservice.handlers.launches import launch, launched
 from poms.webservice.handlers.params import (
+    BIGGEST_ID,
     flag,
     lines,
     loose_flag,
@@ -26,7 +28,18 @@ from poms.webservice.handlers.params import (
     upload,
 )
 from poms.webservice.handlers.routing import Known, Need, Routes
-from poms.webservice.services import campaigns, holds, lookups, people, permissions, registering, submissions
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services import (
+    campaigns,
+    duties,
+    holds,
+    housekeeping,
+    lookups,
+    people,
+    permissions,
+    registering,
+    submissions,
+)
 from poms.webservice.services.launches import AGENT
 from poms.webservice.services.registering import Registration
 from poms.webservice.services.submissions import Report
@@ -36,6 +49,7 @@ VIEW = Need("view", "experiment")
 WINDOW = {"tmin": moment(), "tmax": moment(), "tdays": real()}
 NAME = text(required=True, limit=200)
 LONGEST_COMMAND = 20_000
+LONGEST_BATCH = 900_000
 
 
 # --------------------------------------------------------------------------------- names and ids
@@ -86,10 +100,13 @@ def get_campaign_stage_name(call: Call) -> Answer:
 # --------------------------------------------------------------------------------------- reading
 
 
-@routes.answer("show_campaigns", permission=VIEW, arguments={"view_inactive": text(), "view_active": text(),
-                                                            "update_view": text()})
+@routes.answer("show_campaigns", permission=VIEW, arguments={
+    "view_inactive": text(), "view_active": text(), "update_view": text(), "action": text(limit=20),
+    "del_campaign_name": text(limit=200), "del_campaign_id": number()})
 def show_campaigns(call: Call) -> Answer:
-    """The campaigns with their stages for programs; the page for people."""
+    """The campaigns with their stages for programs; the page for people. By POST, ``action=delete`` deletes one."""
+    if call["action"] == "delete":
+        return _delete_campaign(call)
     if call.wants != "json":
         return Elsewhere(call.url("campaigns"))
     active: bool | None = True
@@ -101,6 +118,24 @@ def show_campaigns(call: Call) -> Answer:
                  "data": {"view_active": "view_active" if active is not False else None,
                           "view_inactive": "view_inactive" if active is not True else None,
                           "authorized": [_may_modify(call, row) for row in rows]}}, old_times=True)
+
+
+def _delete_campaign(call: Call) -> Answer:
+    """As its clients expect, what came of it stands in ``msg``, whatever it is."""
+    if call.method != "POST":
+        raise MethodNotAllowed("Campaigns are deleted by POST only.", ("POST",))
+    name, campaign_id = call["del_campaign_name"], call["del_campaign_id"]
+    if campaign_id is None:
+        campaign_id = lookups.find_campaign_id(call.core, call.actor.experiment, name)
+    try:
+        if campaign_id is None:
+            raise NotFound(f"The campaign '{name}' does not exist.")
+        gone = campaigns.delete_campaign(call.core, call.actor, campaign_id)
+        said = f"Campaign named {gone} with campaign_id {campaign_id} and related CampagnStages were deleted."
+    except (NotFound, Conflict) as reason:
+        said = str(reason)
+    return Data({"tl": None, "last_activity": "", "msg": said, "data": None, "action": "delete",
+                 "del_campaign_name": name, "experiment": call.actor.experiment, "role": call.actor.role})
 
 
 def _may_modify(call: Call, row: dict[str, Any]) -> bool:
@@ -296,8 +331,11 @@ def _pairs(sent: str) -> tuple[tuple[str, str], ...]:
     "project": text(limit=300), "pct_complete": real()})
 def update_submission(call: Call) -> Answer:
     """A report about a submission. The agent, known by its name, never moves one out of a final status."""
+    # Wrappers say New of jobs that they submitted; that never takes a submission back to its beginning.
+    begins = Status(call.item("submission_id").status_id) in (Status.LAUNCH_FAILED, Status.APPROVED)
+    status = "" if call["status"] == Status.NEW.label and not begins else call["status"]
     submissions.report(call.core, call.actor.username, Report(
-        call["submission_id"], status=call["status"], jobsub_job_id=call["jobsub_job_id"], project=call["project"],
+        call["submission_id"], status=status, jobsub_job_id=call["jobsub_job_id"], project=call["project"],
         pct_complete=call["pct_complete"]), by_person=call.actor.username != AGENT)
     return Text("Ok.")
 
@@ -321,3 +359,72 @@ def get_submission_id_for(call: Call) -> Answer:
     found = registering.register(call.core, call.actor, Registration(
         number_, command, call["parent_submission_id"], call["launch_time"]))
     return Text(f"Task={found}")
+
+
+@routes.change("update_submissions", permission=Need("administer", "service"), arguments={
+    "submission_updates": lines(limit=LONGEST_BATCH)})
+def update_submissions(call: Call) -> Answer:
+    """Reports about many submissions; for each whether it is known."""
+    if not call["submission_updates"].strip():
+        return Data({"status": "Failed", "message": "No data in request."})
+    try:
+        reports = [_report(number_, said) for number_, said in json.loads(call["submission_updates"]).items()]
+    except (ValueError, TypeError, AttributeError, RecursionError) as problem:
+        raise Invalid(f"must be JSON, an object of objects by submission: {problem}"[:300],
+                      field="submission_updates") from None
+    known = {str(one.submission_id): submissions.report(call.core, call.actor.username, one, by_person=False)
+             for one in reports}
+    return Data({"status": "Success", "response": known})
+
+
+def _report(number_: str, said: dict[str, Any]) -> Report:
+    """One report of a batch; raises ValueError or TypeError for what is none."""
+    submission_id = int(number_)
+    if not 0 < submission_id <= BIGGEST_ID:
+        raise ValueError(f"there is no submission {number_[:20]}")
+    fields = {name: str(said.get(name) or "")[:300] for name in ("status", "jobsub_job_id", "project")}
+    percent = said.get("pct_complete")
+    done = None if percent in (None, "") else float(percent)
+    if done is not None and not 0 <= done <= 100:
+        raise ValueError(f"pct_complete of {submission_id} is no percentage")
+    return Report(submission_id, pct_complete=done, **fields)
+
+
+# --------------------------------------------------------------------------- the operator's cron
+
+
+@routes.change("wrapup_tasks", program_get=True, permission=Need("administer", "service"))
+def wrapup_tasks(call: Call) -> Answer:
+    """Have the agents wrap up what is completed, now instead of at the next pass."""
+    return _asked_for(call, "wrapup:")
+
+
+@routes.change("mark_failed_submissions", program_get=True, permission=Need("administer", "service"))
+def mark_failed_submissions(call: Call) -> Answer:
+    """Have the agents look after launches of which nothing was seen, now instead of at the next pass."""
+    return _asked_for(call, "upkeep:")
+
+
+def _asked_for(call: Call, prefix: str) -> Answer:
+    names = duties.ask_for(call.core, prefix)
+    return Text("".join(f"{name} is due now\n" for name in names) or "No agent has run yet: start one.\n")
+
+
+@routes.change("make_stale_campaigns_inactive", program_get=True, permission=Need("administer", "service"))
+def make_stale_campaigns_inactive(call: Call) -> Answer:
+    """Make campaigns inactive that launched nothing for long; how many."""
+    return Text(f"Marked inactive stale: {housekeeping.deactivate_stale_campaigns(call.core)}")
+
+
+@routes.change("launch_queued_job", program_get=True, permission=Need("administer", "service"))
+def launch_queued_job(call: Call) -> Answer:
+    """Let go the oldest held launch of a stage that is not held any more."""
+    if duties.release_oldest(call.core, call.actor) is not None:
+        return Text("Launched.")
+    return Text("Held." if duties.held_count(call.core) else "None.")
+
+
+@routes.answer("clear_cache", permission=Known("there is no cache of rights; older programs ask for it all the same"))
+def clear_cache(call: Call) -> Answer:
+    """Nothing: rights are read for every request."""
+    return Text("")

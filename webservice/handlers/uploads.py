@@ -1,0 +1,60 @@
+"""Files that people keep with the service, as clients upload, list, read and delete them."""
+
+from __future__ import annotations
+
+from poms.webservice.errors import Invalid, NotFound
+from poms.webservice.handlers.answers import Answer, Call, Data, Elsewhere, Text
+from poms.webservice.handlers.params import flag, text, texts, upload
+from poms.webservice.handlers.routing import Need, Routes
+from poms.webservice.services import uploads
+
+routes = Routes()
+OWN = Need("create", "experiment")
+FILE = text(required=True, limit=300)
+USER = text(limit=100)
+
+
+def _require_own(call: Call) -> None:
+    """Nobody sees, or learns of, what somebody else keeps."""
+    if call["user"] and call["user"] != call.actor.username:
+        raise NotFound(f"You are not {call['user']}; files are shown to their owner only.")
+
+
+@routes.answer("file_uploads", words=("file_uploads_json",), permission=OWN, path=("user",), arguments={"user": USER},
+               renames={"checkuser": "user"})
+def file_uploads(call: Call) -> Answer:
+    """The files that you keep in this experiment."""
+    _require_own(call)
+    found = uploads.list_files(call.core, call.actor)
+    return Data({"file_stat_list": [[file.name, file.size_bytes, f"{file.changed_at:%Y-%m-%dT%H:%M:%SZ}"]
+                                    for file in found],
+                 "total": sum(file.size_bytes for file in found), "quota": uploads.QUOTA_BYTES})
+
+
+@routes.change("upload_file", permission=OWN, arguments={"filename": upload(required=True)})
+def upload_file(call: Call) -> Answer:
+    """Keep a file here, in place of an older one of the same name."""
+    sent = call["filename"]
+    if not sent.name:
+        raise Invalid("Choose a file.", field="filename")
+    uploads.store(call.core, call.actor, sent.name, sent.data)
+    return Elsewhere(call.url("file_uploads", user=call.actor.username))
+
+
+@routes.answer("download_file", permission=OWN, arguments={"filename": FILE})
+def download_file(call: Call) -> Answer:
+    """What a file of yours holds; files that are no text cannot be had in this way."""
+    data = uploads.read(call.core, call.actor, call["filename"])
+    try:
+        return Text(data.decode("utf-8"), file_name=call["filename"])
+    except UnicodeDecodeError:
+        raise Invalid(f"{call['filename']} is no text.", field="filename") from None
+
+
+@routes.change("remove_uploaded_files", permission=OWN, arguments={
+    "filename": texts(required=True), "redirect": flag(default=True), "user": USER})
+def remove_uploaded_files(call: Call) -> Answer:
+    """Delete files of yours."""
+    _require_own(call)
+    uploads.delete(call.core, call.actor, list(call["filename"]))
+    return Elsewhere(call.url("file_uploads", user=call.actor.username)) if call["redirect"] else Text("Ok.")
