@@ -32,30 +32,31 @@ WRAPPER_SUBCODES = {9000 + code: code for code in WRAPPER_SIGNALS.values()}
 JOB_ATTRIBUTES = (
     SUBMISSION, "ClusterId", "ProcId", "GlobalJobId", "JobUniverse", "JobStatus", "EnteredCurrentStatus", "QDate",
     "JobStartDate", "JobCurrentStartDate", "CompletionDate", "ExitBySignal", "ExitCode", "ExitSignal", "HoldReason",
-    "HoldReasonCode", "HoldReasonSubCode", "NumJobStarts", "RemoteWallClockTime", "RemoteUserCpu", "RemoteSysCpu",
-    "ResidentSetSize", "RequestMemory", "RemoteHost", "LastRemoteHost", "MATCH_GLIDEIN_Site",
-    "MATCH_EXP_JOB_GLIDEIN_Site", "ServerTime")
+    "HoldReasonCode", "HoldReasonSubCode", "NumJobStarts", "NumShadowStarts", "NumJobReconnects",
+    "RemoteWallClockTime", "RemoteUserCpu", "RemoteSysCpu", "ResidentSetSize", "RequestMemory", "RemoteHost",
+    "LastRemoteHost", "MATCH_GLIDEIN_Site", "MATCH_EXP_JOB_GLIDEIN_Site", "ServerTime")
 CLUSTER_ATTRIBUTES = ("ClusterId", "ProcId", "JobUniverse", SUBMISSION, ATTEMPT, "TotalSubmitProcs", PROJECT, COMMAND,
                       "SAM_PROJECT", "Cmd", "Args", "Arguments", "Env", "Environment")
 GROUP_ATTRIBUTES = (SUBMISSION, "JobStatus", "HoldReasonCode", "HoldReasonSubCode", "JobUniverse")
 
-_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 _.,:;/@%+=~-")
 # condor_hold adds who held it, which is always the service's own account.
 _BY_USER = re.compile(r" \(by user [^()]*\)\Z")
 _JOB_ID = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?@(\S+)")
 
 
 def quote(text: str) -> str:
-    """``text`` as a ClassAd string, safe in a submit description: only letters, digits and octal escapes.
+    """``text`` as a ClassAd string of a submit description, where only a quotation mark can be escaped.
 
-    HTCondor replaces ``$$(name)`` in any attribute when a job is matched, and holds the job if there is no such name;
-    no escape protects from that, so a blank is put into it.
+    Newlines and other control characters, which cannot be written there, become blanks. HTCondor replaces ``$$(name)``
+    in any attribute when a job is matched, and holds the job if there is no such name; no escape protects from that, so
+    a blank follows the dollars.
     """
-    if "\0" in text:
-        raise Invalid("A NUL character cannot be kept with a job; remove it.")
-    text = re.sub(r"\$\$(?=[(\[])", "$$ ", text)
-    return '"' + "".join(chr(byte) if byte in _PLAIN else f"\\{byte:03o}"
-                         for byte in text.encode(errors="backslashreplace")) + '"'
+    text = re.sub(r"[\x00-\x1f\x7f]", " ", text)
+    text = re.sub(r"\$\$(?=\w*[(\[])", "$$ ", text)
+    # A backslash stands for itself, also before the final quotation mark.
+    text = text.encode(errors="backslashreplace").decode().replace('"', '\\"')
+    # What would be a macro or a call of a submit description; two dollars in a row would be something else again.
+    return '"' + re.sub(r"(?<!\$)\$(?=\w*\()", "$(DOLLAR)", text) + '"'
 
 
 def literal(value: str | int) -> str:
@@ -169,9 +170,7 @@ def record(ad: Ad, schedd: str, state: JobState) -> JobRecord:
     held = state == JobState.HELD
     kib = _number(ad, "ResidentSetSize")
     cpu = [_number(ad, name) for name in ("RemoteUserCpu", "RemoteSysCpu")]
-    starts = _whole(ad, "NumJobStarts") or 0
-    if state == JobState.RUNNING:
-        starts = max(starts, 1)
+    starts = _starts(ad, state)
     return JobRecord(
         submission_id=ad[SUBMISSION], batch_id=batch_id(ad, schedd), state=state, since=since, site=_site(ad),
         node=_node(ad), exit_code=_whole(ad, "ExitCode") if exited and not by_signal else None,
@@ -183,6 +182,12 @@ def record(ad: Ad, schedd: str, state: JobState) -> JobRecord:
         memory_asked_mb=_whole(ad, "RequestMemory"), attempts=starts,
         started_at=_moment(ad, "JobCurrentStartDate") or _moment(ad, "JobStartDate"),
         ended_at=(_moment(ad, "CompletionDate") or since) if state.is_final else None)
+
+
+def _starts(ad: Ad, state: JobState) -> int:
+    """How often it began to run. NumJobStarts misses runs that were cut short before they reported."""
+    shadows = (_whole(ad, "NumShadowStarts") or 0) - (_whole(ad, "NumJobReconnects") or 0)
+    return max(_whole(ad, "NumJobStarts") or 0, shadows, int(state == JobState.RUNNING))
 
 
 def _wall_seconds(ad: Ad, state: JobState) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import select
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from poms.webservice.errors import BackendUnavailable, Invalid
 MOST_WORKERS = 4
 # Submitting and fetching move files, which takes as long as the files are large.
 TRANSFER_FACTOR = 10.0
+# The package tells which limit a submit exceeded by a number only.
+_LIMITS = {"-2": "MAX_JOBS_SUBMITTED", "-3": "MAX_JOBS_PER_OWNER", "-4": "MAX_JOBS_PER_SUBMISSION"}
 
 
 class _Worker:
@@ -107,7 +110,9 @@ class Bindings:
             return self._call("submit", schedd, timeout_factor=TRANSFER_FACTOR, description=description, count=count,
                               spool=spool, directory=str(directory))
         except _Refused as problem:
-            raise Invalid(f"Schedd {schedd} did not take the jobs: {problem}") from problem
+            limit = re.search(r"but Schedd says (-\d)", str(problem))
+            meaning = f" ({_LIMITS[limit[1]]} of the schedd is exceeded)" if limit and limit[1] in _LIMITS else ""
+            raise Invalid(f"Schedd {schedd} did not take the jobs{meaning}: {problem}") from problem
 
     def retrieve(self, schedd: str, constraint: str) -> None:
         self._call("retrieve", schedd, timeout_factor=TRANSFER_FACTOR, constraint=constraint)

@@ -117,7 +117,7 @@ SHUTDOWN_FAST_TIMEOUT = 5
 SHUTDOWN_GRACEFUL_TIMEOUT = 5
 KILLING_TIMEOUT = 3
 MachineMaxVacateTime = 2
-MAX_JOBS_PER_SUBMISSION = 60000
+MAX_JOBS_PER_SUBMISSION = 20000
 MAX_JOBS_PER_OWNER = 200000
 
 MOUNT_UNDER_SCRATCH =
@@ -284,7 +284,7 @@ class Pool:
                 continue
             try:
                 inside = (entry / "root").readlink() == self.root
-                ours = inside and f" {self.root}/pool " in (entry / "mountinfo").read_text() \
+                ours = inside and " /pool " in (entry / "mountinfo").read_text() \
                     and (entry / "root/pool/mark").read_text() == str(self.directory)
                 if ours and (not name or (entry / "comm").read_text().strip() == name):
                     found.append(int(entry.name))
