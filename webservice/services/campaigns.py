@@ -68,11 +68,13 @@ class SaveResult:
 
 
 def save_text(core: Core, actor: Actor, data: bytes, *, source: str, message: str = "", dry_run: bool = False,
-              base_version: int | None = None, only_if_new: bool = False) -> SaveResult:
+              base_version: int | None = None, only_if_new: bool = False,
+              renames: Mapping[str, str] | None = None) -> SaveResult:
     """Check a campaign's text and make it the one in force.
 
     Problems with the text come back in the result. ``base_version`` is the version that the editor
-    began with: Conflict if another one was saved since. Raises NotAllowed if the actor may not.
+    began with: Conflict if another one was saved since. ``renames``: old names of stages to new ones, which
+    keep their history so; a text alone cannot tell. Raises NotAllowed if the actor may not.
     """
     known, own = _known_names(core, actor.experiment)
     examined = examine(data, known=known, creator_role=actor.creator_role, analysis_login=None, limit=LONGEST_TEXT)
@@ -81,14 +83,14 @@ def save_text(core: Core, actor: Actor, data: bytes, *, source: str, message: st
         return SaveResult(dry_run, name=examined.campaign.name, problems=examined.problems, warnings=tuple(warnings))
     try:
         return _save(core, actor, examined, warnings, source=source, message=message, dry_run=dry_run,
-                     base_version=base_version, only_if_new=only_if_new)
+                     base_version=base_version, only_if_new=only_if_new, renames=renames or {})
     except IntegrityError as clash:
         raise Conflict(f"Somebody saved {examined.campaign.name}, or a job type or login setup of it, at the same "
                        "moment. Look at what is there now and save again.") from clash
 
 
 def _save(core: Core, actor: Actor, examined: Examination, warnings: list[str], *, source: str, message: str,
-          dry_run: bool, base_version: int | None, only_if_new: bool) -> SaveResult:
+          dry_run: bool, base_version: int | None, only_if_new: bool, renames: Mapping[str, str]) -> SaveResult:
     document, campaign = examined.require()
     text, now = document.to_bytes().decode(), core.clock()
     with core.db.write() as session:
@@ -109,7 +111,7 @@ def _save(core: Core, actor: Actor, examined: Examination, warnings: list[str], 
                               changed=before != text)
         _save_blocks(session, actor, campaign, now)
         row = _save_campaign(session, actor, row, campaign, now)
-        warnings += _save_stages(session, actor, row, campaign, now)
+        warnings += _save_stages(session, actor, row, campaign, now, renames=renames)
         row.version_number += 1
         session.add(CampaignVersion(campaign_id=row.campaign_id, number=row.version_number, text=text, source=source,
                                     message=message or _summary(diff), creator=actor.experimenter_id, created=now))
@@ -389,7 +391,7 @@ def _plain_defaults(defaults: spec.Defaults | None) -> dict[str, Any] | None:
 
 
 def _save_stages(session: Session, actor: Actor, row: Campaign, campaign: spec.Campaign,
-                 now: datetime) -> list[str]:
+                 now: datetime, *, renames: Mapping[str, str]) -> list[str]:
     """Make the stages and dependencies those of the text; what is not in it any more is detached, not deleted."""
     warnings = []
     stages = {stage.name: stage for stage in session.scalars(
@@ -397,6 +399,7 @@ def _save_stages(session: Session, actor: Actor, row: Campaign, campaign: spec.C
     setups = _ids_by_name(session, LoginSetup, LoginSetup.login_setup_id, row.experiment)
     job_types = _ids_by_name(session, JobType, JobType.job_type_id, row.experiment)
     wanted = {stage.name for stage in campaign.stages}
+    stages = _rename_stages(session, stages, {old: new for old, new in renames.items() if new in wanted})
     for name, stage in list(stages.items()):
         if name not in wanted:
             lost = _detach(session, actor, stage, now)
@@ -420,6 +423,23 @@ def _save_stages(session: Session, actor: Actor, row: Campaign, campaign: spec.C
     session.flush()
     warnings += _save_dependencies(session, stages, campaign)
     return warnings
+
+
+def _rename_stages(session: Session, stages: Mapping[str, CampaignStage],
+                   renames: Mapping[str, str]) -> dict[str, CampaignStage]:
+    """Give stages their new names, also where two exchange theirs; a name that another keeps is not taken."""
+    moving = {old: new for old, new in renames.items()
+              if old in stages and old != new and (new not in stages or new in renames)}
+    if not moving or len(set(moving.values())) < len(moving):
+        return dict(stages)
+    # By way of names that no text can have: two rows may not have one name even for a moment.
+    for old in moving:
+        stages[old].name = f"[{old}]"
+    session.flush()
+    for old, new in moving.items():
+        stages[old].name = new
+    session.flush()
+    return {stage.name: stage for stage in stages.values()}
 
 
 def _ids_by_name(session: Session, table: Any, column: Any, experiment: str) -> dict[str, int]:

@@ -242,7 +242,7 @@ def save(core: Core, actor: Actor, text: str, *, campaign_id: int | None = None,
     if wanted and wanted != name:
         return Saved(_store(core, actor, text, message, only_if_new=True), is_new=True)
     try:
-        return Saved(_store(core, actor, text, message, base_version=base_version))
+        return Saved(_store(core, actor, text, message, base_version=base_version, renames=renames))
     except Conflict:
         with core.db.read() as session:
             now = _facts(session, actor, campaign_id)
@@ -256,9 +256,9 @@ def save(core: Core, actor: Actor, text: str, *, campaign_id: int | None = None,
 
 
 def _store(core: Core, actor: Actor, text: str, message: str, *, base_version: int | None = None,
-           only_if_new: bool = False) -> SaveResult:
+           only_if_new: bool = False, renames: Mapping[str, str] | None = None) -> SaveResult:
     return campaigns.save_text(core, actor, text.encode("utf-8", "surrogatepass"), source="editor", message=message,
-                               base_version=base_version, only_if_new=only_if_new)
+                               base_version=base_version, only_if_new=only_if_new, renames=renames)
 
 
 def _conflict(base: str, theirs: str, mine: str, now: Mapping[str, Any],
