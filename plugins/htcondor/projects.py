@@ -12,20 +12,17 @@ import logging
 import os
 import socket
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from poms.webservice.errors import BackendUnavailable, Invalid
+from poms.webservice import sam_projects
+from poms.webservice.errors import BackendUnavailable
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 300.0
 SUBMIT_SECONDS = 3600.0
 """A submitting program on another host, whose life cannot be seen from here, is taken for dead after so long."""
@@ -33,24 +30,14 @@ SUBMIT_SECONDS = 3600.0
 
 def begin(directory: Path, *, base_url: str, station: str, name: str, group: str, definition: str, user: str) -> Path:
     """Start a project for a definition; its record. Raises if the catalogue refuses or is silent."""
-    if urllib.parse.urlsplit(base_url).scheme not in ("http", "https"):
-        raise Invalid(f"SAM_WEB_BASE_URL is {base_url!r}; a dataset needs the address of a SAM service.")
+    sam_projects.require_address(base_url)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{uuid.uuid4().hex}.json"
     document = {"name": name, "station": station, "base_url": base_url, "url": "", "submitted": False,
                 "host": socket.gethostname(), "pid": os.getpid(), "began": _start_of(os.getpid()), "at": time.time(),
                 "tries": 0, "next_try": 0.0}
     _write(path, document)
-    try:
-        _require_files(base_url, definition)
-        url = _post(f"{base_url.rstrip('/')}/startProject", {
-            "name": name, "station": station, "group": group, "defname": definition, "username": user}).strip()
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise BackendUnavailable(f"The catalogue answered startProject with {url[:200]!r}, which is no address.")
-    except urllib.error.HTTPError as problem:
-        raise Invalid(f"Project {name} for {definition} was refused: {_answer(problem)}") from problem
-    except (OSError, ValueError) as problem:
-        raise BackendUnavailable(f"The catalogue at {base_url} did not answer: {problem}.") from problem
+    url = sam_projects.begin(base_url, sam_projects.ProjectRequest(name, station, group, definition, user))
     _write(path, {**document, "url": url})
     return path
 
@@ -108,14 +95,9 @@ def _start_of(pid: int) -> str | None:
 
 def _finish(path: Path, document: dict[str, Any]) -> int:
     try:
-        url = document["url"] or _find(document["base_url"], document["name"], document["station"])
-        message = _post(f"{url}/endProject", {"force": "1"}).strip() if url else "it was never begun"
-    except urllib.error.HTTPError as problem:
-        if problem.code in (401, 403, 408, 425, 429) or problem.code >= 500:
-            return _postpone(path, document, _answer(problem))
-        message = _answer(problem)  # gone, or ended already: an answer all the same
-    except (OSError, ValueError) as problem:
-        return _postpone(path, document, str(problem))
+        message = sam_projects.end(document["base_url"], document["name"], document["station"], document["url"])
+    except BackendUnavailable as silent:
+        return _postpone(path, document, str(silent))
     log.info("project ended", extra={"project": document["name"], "answer": message[:200]})
     path.unlink()
     return 1
@@ -130,41 +112,9 @@ def _postpone(path: Path, document: dict[str, Any], message: str) -> int:
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("w") as file:
+    # The catalogue's address may hold a key.
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(document, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _require_files(base_url: str, definition: str) -> None:
-    """Refuse a definition without files before a project is made for it."""
-    name = urllib.parse.quote(definition, safe="")
-    answer = _open(urllib.request.Request(f"{base_url.rstrip('/')}/definitions/name/{name}/files/count")).strip()
-    if not answer.isdigit():
-        raise BackendUnavailable(f"The catalogue answered the file count of {definition} with {answer[:200]!r}.")
-    if int(answer) == 0:
-        raise Invalid(f"Dataset definition {definition} has no files; nothing was submitted.")
-
-
-def _find(base_url: str, name: str, station: str) -> str:
-    query = urllib.parse.urlencode({"name": name, "station": station})
-    try:
-        return _open(urllib.request.Request(f"{base_url.rstrip('/')}/findProject?{query}")).strip()
-    except urllib.error.HTTPError as problem:
-        if problem.code == 404:
-            return ""
-        raise
-
-
-def _post(url: str, form: Mapping[str, str]) -> str:
-    return _open(urllib.request.Request(url, data=urllib.parse.urlencode(form).encode()))
-
-
-def _open(request: urllib.request.Request) -> str:
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        return answer.read(1_000_000).decode(errors="replace")
-
-
-def _answer(problem: urllib.error.HTTPError) -> str:
-    return f"HTTP {problem.code}: {problem.read(2000).decode(errors='replace').strip()}"

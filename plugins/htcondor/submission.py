@@ -54,7 +54,7 @@ def submit(access: Access, options: Options, directory: Path, request: jobsub.Re
     place = directory / "sandboxes" / f"{attributes.get(ads.SUBMISSION, 0)}-{uuid.uuid4().hex}"
     project: Path | None = None
     try:
-        payload = _stage(place, request, environment, schedd)
+        payload = _stage(place, request, environment, schedd, private=options.spool)
         found = description.describe(request, options, attributes=attributes, schedd=schedd, payload=payload)
         project = _begin_project(directory, request, environment, group=group, user=user)
         if project:
@@ -106,7 +106,8 @@ def choose_schedd(access: Access, options: Options, request: jobsub.Request) -> 
 # ------------------------------------------------------------------------------------------------------ staging
 
 
-def _stage(place: Path, request: jobsub.Request, environment: Mapping[str, str], schedd: str) -> wrapper.Payload:
+def _stage(place: Path, request: jobsub.Request, environment: Mapping[str, str], schedd: str, *,
+           private: bool) -> wrapper.Payload:
     """Copy what the jobs need, as of now."""
     executable = jobsub.executable_path(request)
     files = [Path(text.removeprefix("dropbox://")) for text in request.repeated.get("f", [])]
@@ -115,8 +116,8 @@ def _stage(place: Path, request: jobsub.Request, environment: Mapping[str, str],
     names = []
     try:
         place.mkdir(parents=True)
-        # The schedd and the job's owner write output here where nothing is spooled.
-        place.chmod(0o755)
+        # The wrapper may hold the catalogue's key. Where nothing is spooled the schedd must come in.
+        place.chmod(0o700 if private else 0o755)
         _copy(executable, place / wrapper.PROGRAM, mode=0o755)
         for number, file in enumerate(files):
             _copy(file, place / wrapper.file_name(number))
