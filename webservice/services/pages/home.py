@@ -218,8 +218,7 @@ def stage_strips(session: Session, campaign_ids: list[int], url: Url) -> dict[in
 def _services(core: Core) -> list[dict[str, Any]]:
     """The agents' tasks in one line each kind: is anybody at work, and did the last pass succeed."""
     services = []
-    for task in tasks.list_tasks(core):
-        late = task.succeeded_at is None or core.clock() - task.succeeded_at > timedelta(minutes=10)
-        text = task.error or task.message or "not run yet"
-        services.append({"name": task.name, "ok": not task.error and not late, "text": text})
+    for row in tasks.list_tasks(core):
+        services.append({"name": row.name, "ok": tasks.is_well(core, row),
+                         "text": row.error or row.message or "not run yet"})
     return services or [{"name": "agent", "ok": False, "text": "no agent has run yet; start one with poms agent"}]
