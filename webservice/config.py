@@ -249,7 +249,8 @@ class ExperimentSettings:
     analysis_launch_hosts: tuple[str, ...] = _key("list", "", "Hosts on which analysis users may launch.")
     time_zone: str = _key("str", "UTC", "Time zone in which schedules are meant, such as America/Chicago.",
                           check=(_time_zone, "the name of a time zone such as Europe/Zurich"))
-    launch_recovery_jobs: bool = _key("bool", "true", "Whether recoveries are launched without a person's doing.")
+    launch_recovery_jobs: bool = _key("bool", "true", "Whether recoveries and next stages are launched without a "
+                                      "person's doing; if not they are held launches.")
 
 
 _CORE: dict[str, type] = {
