@@ -37,6 +37,8 @@ MAY_IMPORT = {
     "agent": {"agent", "services", "rules", "backends", "model", "db", "config", "clock"} | TYPES,
     "server": {"config"} | TYPES,
     "sam_projects": {"errors"},
+    "client": {"client", "errors"},
+    "wrapper": {"wrapper", "client", "errors"},
     "testing": ANYTHING,
     "app": ANYTHING,
     "wsgi": ANYTHING,

@@ -660,5 +660,5 @@ def test_server_that_is_not_there_is_said(site):
     """The address and what to look at."""
     status, _, err = site.poms("campaign", "download", "mc", "-e", "sbnd", "--server", "http://127.0.0.1:1")
 
-    assert status == 1
+    assert status == 3
     assert "does not answer" in err and err.count("\n") == 1

@@ -1,7 +1,7 @@
 """The command ``poms``: one verb for each thing that people do; every verb is a module here.
 
 Exit status: 0 done, 1 a condition that POMS reports (one line on standard error), 2 a bad
-command line, 3 a database whose tables are not those of this program.
+command line, 3 tables that are not those of this program, or a server that does not answer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,18 @@ Each command has its own help: poms serve --help"""
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line. Modules are imported here but load nothing heavy until their verb runs."""
-    from poms.webservice.cli import accounts, check, client, daemon, database, serve, settings
+    from poms.webservice.cli import (
+        accounts,
+        check,
+        client,
+        completion,
+        daemon,
+        database,
+        reports,
+        running,
+        serve,
+        settings,
+    )
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS,
@@ -41,8 +52,9 @@ def make_parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"poms {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (serve, daemon, database, check, settings, accounts, client):
+    for module in (serve, daemon, database, check, settings, accounts, client, running, reports):
         module.add_verbs(verbs, common)
+    completion.add_verbs(verbs, common, make_parser)
     version = verbs.add_parser("version", help="print the version", parents=[common])
     version.set_defaults(run=_version)
     return parser

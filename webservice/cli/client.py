@@ -1,201 +1,287 @@
-"""``poms campaign``: work with campaigns of a server, near or far, over HTTP.
+"""``poms campaigns`` and ``poms stages``, and what every command that talks to a server shares.
 
-Speaks the calls that all clients use (campaign text up and down, launch, stages); knows nothing
-of the database. What the server refuses is shown in the server's words.
+Speaks the calls of ``poms.webservice.client``; knows nothing of the database. What the server refuses is shown in
+the server's words. Exit status: 0 done, 1 refused, 2 bad command line, 3 the server does not answer.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
+import json
 import os
 import sys
-import uuid
-from html.parser import HTMLParser
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
-from poms.webservice import config
-from poms.webservice.errors import BackendUnavailable, ConfigurationError, Invalid, NotAllowed, NotFound, PomsError
+from poms.webservice.client import places
+from poms.webservice.errors import ConfigurationError, Invalid
 
-TOKEN_VARIABLE = "BEARER_TOKEN_FILE"
-TIMEOUT_SECONDS = 60
-LONGEST_REASON = 300
+if TYPE_CHECKING:
+    from poms.webservice.client import Client
 
-
-def add_verbs(verbs: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
-    parser = verbs.add_parser("campaign", help="upload, download, launch campaigns of a server",
-                              description="Work with campaigns of a running server.")
-    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    server = argparse.ArgumentParser(add_help=False, parents=[common])
-    server.add_argument("--server", metavar="URL", help="address of the server (default: [service] public_url)")
-    server.add_argument("--experiment", "-e", required=True)
-    server.add_argument("--role", "-r", default="production", help="role to act in (default: production)")
-    server.add_argument("--token-file", metavar="FILE", help=f"file with a token (default: ${TOKEN_VARIABLE})")
-    server.add_argument("--certificate", metavar="FILE", help="client certificate and key, for https")
-
-    sending = actions.add_parser("upload", help="make or replace a campaign from its text", parents=[server])
-    sending.add_argument("file", help="campaign text (.ini)")
-    sending.add_argument("--replace", action="store_true", help="replace a campaign that is there already")
-    sending.set_defaults(run=upload)
-    getting = actions.add_parser("download", help="write a campaign's text", parents=[server])
-    getting.add_argument("name")
-    getting.add_argument("--output", "-o", metavar="FILE", help="where to write it (default: standard output)")
-    getting.set_defaults(run=download)
-    launching = actions.add_parser("launch", help="launch a campaign's first stage", parents=[server])
-    launching.add_argument("name")
-    launching.add_argument("--test", action="store_true", help="launch with the test parameters")
-    launching.set_defaults(run=launch)
-    looking = actions.add_parser("status", help="list the submissions of a campaign", parents=[server])
-    looking.add_argument("name")
-    looking.set_defaults(run=status)
+Run = Callable[[argparse.Namespace], int]
 
 
-class Caller:
-    """Calls of one server as one experiment and role."""
+class Usage(Invalid):
+    """The command line asks for what does not go together."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        import requests
-
-        base = arguments.server or config.load(arguments.config).service.public_url
-        self._base = base.rstrip("/").removesuffix("/poms")
-        self._place = f"{quote(arguments.experiment, safe='')}/{quote(arguments.role, safe='')}"
-        self._session = requests.Session()
-        self._session.headers["User-Agent"] = "poms-command"
-        token_file = arguments.token_file or os.environ.get(TOKEN_VARIABLE)
-        if token_file:
-            self._session.headers["Authorization"] = f"Bearer {_read(token_file, 'token').strip()}"
-        if arguments.certificate:
-            self._session.cert = arguments.certificate
-
-    def call(self, endpoint: str, *, method: str = "POST", fields: dict[str, Any] | None = None,
-             files: dict[str, Any] | None = None) -> Any:
-        """The answer; what is neither success nor a redirection becomes the condition that it means."""
-        import requests
-
-        url = f"{self._base}/poms/{endpoint}/{self._place}"
-        try:
-            answer = self._session.request(method, url, params=fields if method == "GET" else None,
-                                           data=None if method == "GET" else fields, files=files,
-                                           timeout=TIMEOUT_SECONDS, allow_redirects=False)
-        except requests.RequestException as error:
-            raise BackendUnavailable(f"{self._base} does not answer: {error}; is the server running, and is --server "
-                                     "right?") from error
-        if answer.status_code >= 400:
-            raise _condition(answer.status_code)(f"{endpoint}: {answer.status_code}: {_reason(answer)}")
-        return answer
-
-    def json(self, endpoint: str, *, fields: dict[str, Any], files: dict[str, Any] | None = None) -> Any:
-        answer = self.call(endpoint, fields=fields, files=files)
-        try:
-            return answer.json()
-        except ValueError:
-            raise BackendUnavailable(f"{endpoint}: the server did not answer in JSON: is {self._base} a POMS?"
-                                     ) from None
+    exit_status = 2
 
 
-def _condition(status_code: int) -> type[PomsError]:
-    known: dict[int, type[PomsError]] = {400: Invalid, 401: NotAllowed, 403: NotAllowed, 404: NotFound}
-    return known.get(status_code, BackendUnavailable if status_code >= 500 else PomsError)
+def connection_options(common: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Where the server is, who asks, and in which form answers are shown."""
+    options = argparse.ArgumentParser(add_help=False, parents=[common])
+    group = options.add_argument_group("server")
+    group.add_argument("--server", metavar="URL", default="",
+                       help=f"address of the server (default: ${places.SERVER}, or [service] public_url)")
+    group.add_argument("--experiment", "-e", default=os.environ.get(places.EXPERIMENT, ""),
+                       help=f"experiment to act in (default: ${places.EXPERIMENT}, else the item's own)")
+    group.add_argument("--role", "-r", default=os.environ.get(places.ROLE, "production"),
+                       help=f"role to act in (default: ${places.ROLE}, or production)")
+    group.add_argument("--token-file", metavar="FILE", default="",
+                       help=f"file with a token (default: ${places.TOKEN} or ${places.TOKEN_FILE})")
+    group.add_argument("--certificate", metavar="FILE", default="",
+                       help=f"client certificate and key, for https (default: ${places.CERTIFICATE})")
+    group.add_argument("--retries", type=int, default=2, metavar="N",
+                       help="how often a request that got no answer is sent again (default: 2); nothing is done twice")
+    group.add_argument("--json", action="store_true", help="print the answer as JSON")
+    return options
 
 
-def _reason(answer: Any) -> str:
-    """What the server says, without the page around it."""
-    if "json" in answer.headers.get("Content-Type", ""):
-        try:
-            body = answer.json()
-        except ValueError:
-            body = None
-        if isinstance(body, dict) and body.get("message"):
-            return str(body["message"])[:LONGEST_REASON]
-    words = _Words()
-    words.feed(answer.text)
-    return " ".join(" ".join(words.found).split())[:LONGEST_REASON] or answer.reason
+def open_client(arguments: argparse.Namespace) -> Client:
+    """The client that the command line asks for."""
+    from poms.webservice import config
+    from poms.webservice.client import Client
+
+    server = places.find_server(arguments.server) or config.load(arguments.config).service.public_url
+    return Client(server, experiment=arguments.experiment, role=arguments.role if arguments.experiment else "",
+                  token=places.read_token(arguments.token_file), retries=max(0, arguments.retries),
+                  certificate=places.find_certificate(arguments.certificate, server), program="poms-command")
 
 
-class _Words(HTMLParser):
-    """The text of a page, without styles, scripts and what surrounds every page."""
-
-    SILENT = ("style", "script", "head", "nav", "header", "footer")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self._silent = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._silent += tag in self.SILENT
-
-    def handle_endtag(self, tag: str) -> None:
-        self._silent -= tag in self.SILENT
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.found.append(data)
+def show(arguments: argparse.Namespace, value: Any, rows: Sequence[Sequence[Any]] = (),
+         head: Sequence[str] = ()) -> int:
+    """Print an answer: as JSON if asked, else as aligned columns for people and for grep."""
+    if arguments.json:
+        print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+        return 0
+    texts = [[clean("" if cell is None else str(cell)) for cell in row] for row in rows]
+    lines = [list(head), *texts] if head and texts and sys.stdout.isatty() else texts
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))] if lines else []
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return 0
 
 
-def _read(path: str, what: str) -> str:
+def say(arguments: argparse.Namespace, value: Any, sentence: str) -> int:
+    """Print what was done, or the answer as JSON if asked."""
+    if arguments.json:
+        return show(arguments, value)
+    print(clean(sentence))
+    return 0
+
+
+def clean(text: str) -> str:
+    """Text of others, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def read_file(path: str, what: str) -> bytes:
     try:
-        # Decoded here so that line ends stay as they are.
-        return Path(path).read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return Path(path).read_bytes()
+    except OSError as error:
         raise ConfigurationError(f"the {what} {path} cannot be read: {error}") from None
 
 
+def write_out(data: bytes, output: str | None) -> None:
+    """Write an answer to a file, or as it is to standard output."""
+    if output is None:
+        sys.stdout.write(data.decode("utf-8", "replace"))
+        return
+    try:
+        Path(output).write_bytes(data)
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written: {error}") from None
+
+
+def action(actions: Any, name: str, run: Run, text: str, options: argparse.ArgumentParser,
+           **more: Any) -> argparse.ArgumentParser:
+    """A command with the options that all of them have."""
+    parser = actions.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".", parents=[options],
+                                **more)
+    parser.set_defaults(run=run)
+    return parser
+
+
+# ------------------------------------------------------------------------------------- the verbs
+
+
+def add_verbs(verbs: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    options = connection_options(common)
+    parser = verbs.add_parser("campaigns", aliases=["campaign"], help="campaigns of a server: list, upload, launch",
+                              description="Work with campaigns of a running server.")
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = action(actions, "list", list_campaigns, "list campaigns", options)
+    listing.add_argument("--all", action="store_true", help="inactive ones too")
+    action(actions, "show", show_campaign, "show a campaign and its stages", options).add_argument("name")
+    sending = action(actions, "upload", upload, "make or replace a campaign from its text", options)
+    sending.add_argument("file", help="campaign text (.ini)")
+    sending.add_argument("--replace", action="store_true", help="replace a campaign that is there already")
+    sending.add_argument("--check", action="store_true", help="only say what is wrong, save nothing")
+    getting = action(actions, "download", download, "write a campaign's text", options)
+    getting.add_argument("name")
+    getting.add_argument("--output", "-o", metavar="FILE", help="where to write it (default: standard output)")
+    getting.add_argument("--positions", action="store_true", help="with where the editor draws the stages")
+    comparing = action(actions, "diff", diff, "compare a campaign of the server with a file", options)
+    comparing.add_argument("name")
+    comparing.add_argument("file", help="campaign text (.ini)")
+    comparing.add_argument("--exit-code", action="store_true", help="exit status 1 if they differ")
+    cloning = action(actions, "clone", clone, "copy a campaign under another name", options)
+    cloning.add_argument("name")
+    cloning.add_argument("new_name")
+    tagging = action(actions, "tag", tag, "put a tag on campaigns", options)
+    tagging.add_argument("tag")
+    tagging.add_argument("name", nargs="+")
+    for word, run, text in (("delete", delete, "delete a campaign that was never launched"),
+                            ("activate", activate, "make a campaign active"),
+                            ("deactivate", deactivate, "make a campaign inactive")):
+        action(actions, word, run, text, options).add_argument("name")
+    for word, run, text in (("hold", hold, "keep launches of a campaign for later"),
+                            ("release", release, "let launches of a campaign go")):
+        holding = action(actions, word, run, text, options)
+        holding.add_argument("name")
+        holding.add_argument("--reason", default="")
+    launching = action(actions, "launch", launch, "launch a campaign's first stage", options)
+    launching.add_argument("name")
+    launching.add_argument("--test", action="store_true", help="launch with the test parameters")
+    action(actions, "status", status, "list the submissions of a campaign", options).add_argument("name")
+
+    stages = action(verbs, "stages", list_stages, "list the stages of a campaign, or of the experiment", options)
+    stages.add_argument("campaign", nargs="?", default="")
+
+
+def list_campaigns(arguments: argparse.Namespace) -> int:
+    found = open_client(arguments).campaigns(inactive=arguments.all)
+    return show(arguments, found, [(row["campaign_id"], row["name"], "active" if row["active"] else "inactive",
+                                    f"{len(row['stages'])} stages", row["experimenter_creator_obj"]["username"])
+                                   for row in found], ("id", "campaign", "", "", "by"))
+
+
+def show_campaign(arguments: argparse.Namespace) -> int:
+    found = open_client(arguments).campaign(arguments.name)
+    if not arguments.json:
+        print(clean(f"{found['name']} ({found['campaign_id']}) of {found['experiment']}, "
+                    f"{'active' if found['active'] else 'inactive'}"))
+    return show(arguments, found, _stage_rows(found["stages"]))
+
+
+def list_stages(arguments: argparse.Namespace) -> int:
+    found = open_client(arguments).stages(arguments.campaign)
+    return show(arguments, found, _stage_rows(found), ("id", "stage", "version", "dataset", "split"))
+
+
+def _stage_rows(stages: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(row["campaign_stage_id"], f"{row['campaign_name']}/{row['name']}" if row.get("campaign_name")
+             else row["name"], row["software_version"], row["dataset"], row["cs_split_type"]) for row in stages]
+
+
 def upload(arguments: argparse.Namespace) -> int:
-    text = _read(arguments.file, "campaign text").encode("utf-8")
-    answer = Caller(arguments).json(
-        "ini_to_campaign", fields={"replace": str(arguments.replace), "pcl_call": "1"},
-        files={"upload": (Path(arguments.file).name, text, "text/plain")})
-    if not isinstance(answer, dict):
-        raise Invalid(str(answer))
+    text = read_file(arguments.file, "campaign text")
+    answer = open_client(arguments).upload(text, file_name=Path(arguments.file).name, replace=arguments.replace,
+                                           dry_run=arguments.check)
     messages = answer.get("message") or []
-    for message in [messages] if isinstance(messages, str) else messages:
-        print(message)
+    if arguments.json:
+        show(arguments, answer)
+    else:
+        for message in [messages] if isinstance(messages, str) else messages:
+            print(clean(message))
     if not str(answer.get("status", "")).startswith("2"):
         raise Invalid(f"the campaign was not saved: {answer.get('status')}")
-    for stage_id, name in answer.get("campaign_stage_ids") or []:
-        print(f"stage {name}: {stage_id}")
+    if not arguments.json:
+        for stage_id, name in answer.get("campaign_stage_ids") or []:
+            print(clean(f"stage {name}: {stage_id}"))
     return 0
 
 
 def download(arguments: argparse.Namespace) -> int:
-    answer = Caller(arguments).call("campaign_deps_ini", method="GET", fields={"name": arguments.name})
-    text = answer.content.decode("utf-8")
-    if text.startswith("Error:"):
-        raise NotFound(text.strip())
-    if arguments.output:
-        try:
-            Path(arguments.output).write_text(text, encoding="utf-8", newline="")
-        except OSError as error:
-            raise ConfigurationError(f"{arguments.output} cannot be written: {error}") from None
-    else:
-        sys.stdout.write(text)
+    write_out(open_client(arguments).download(arguments.name, positions=arguments.positions), arguments.output)
     return 0
 
 
+def diff(arguments: argparse.Namespace) -> int:
+    there = open_client(arguments).download(arguments.name, positions=True).decode("utf-8", "replace")
+    here = read_file(arguments.file, "campaign text").decode("utf-8", "replace")
+    lines = list(difflib.unified_diff(there.splitlines(), here.splitlines(), f"server: {arguments.name}",
+                                      arguments.file, lineterm=""))
+    if arguments.json:
+        show(arguments, {"differ": there != here, "diff": lines})
+    else:
+        for line in lines:
+            print(clean(line))
+    return int(arguments.exit_code and there != here)
+
+
+def clone(arguments: argparse.Namespace) -> int:
+    made = open_client(arguments).clone(arguments.name, arguments.new_name)
+    return say(arguments, {"campaign_id": made}, f"made {arguments.new_name} ({made})")
+
+
+def tag(arguments: argparse.Namespace) -> int:
+    open_client(arguments).tag(arguments.name, arguments.tag)
+    return say(arguments, {"tagged": arguments.name}, f"{', '.join(arguments.name)}: tagged {arguments.tag}")
+
+
+def delete(arguments: argparse.Namespace) -> int:
+    open_client(arguments).delete(arguments.name)
+    return say(arguments, {"deleted": arguments.name}, f"deleted {arguments.name}")
+
+
+def activate(arguments: argparse.Namespace) -> int:
+    open_client(arguments).set_active(arguments.name, True)
+    return say(arguments, {"active": True}, f"{arguments.name} is active")
+
+
+def deactivate(arguments: argparse.Namespace) -> int:
+    open_client(arguments).set_active(arguments.name, False)
+    return say(arguments, {"active": False}, f"{arguments.name} is inactive")
+
+
+def hold(arguments: argparse.Namespace) -> int:
+    open_client(arguments).set_launches(arguments.name, hold=True, reason=arguments.reason)
+    return say(arguments, {"held": True}, f"launches of {arguments.name} are kept for later")
+
+
+def release(arguments: argparse.Namespace) -> int:
+    open_client(arguments).set_launches(arguments.name, hold=False, reason=arguments.reason)
+    return say(arguments, {"held": False}, f"launches of {arguments.name} are allowed")
+
+
 def launch(arguments: argparse.Namespace) -> int:
-    caller = Caller(arguments)
-    campaign_id = caller.json("get_campaign_id", fields={"campaign_name": arguments.name})
-    if not campaign_id:
-        raise NotFound(f"there is no campaign {arguments.name} in {arguments.experiment}")
-    # The key makes a repeated request, by whatever network, the same launch.
-    fields = {"campaign_id": campaign_id, "request_key": uuid.uuid4().hex}
-    if arguments.test:
-        fields["test_launch"] = "1"
-    answer = caller.call("launch_campaign", fields=fields)
-    where = answer.headers.get("Location", "")
-    print(f"launched {arguments.name}" + (f": {where}" if where else ""))
+    return launched(arguments, open_client(arguments).launch(arguments.name, test=arguments.test), arguments.name)
+
+
+def launched(arguments: argparse.Namespace, answer: dict[str, Any], what: str) -> int:
+    """Say what came of a launch. One that is kept for later is no failure, but no submission either."""
+    if arguments.json:
+        return show(arguments, answer)
+    if answer.get("state") == "held":
+        print(clean(f"the launch of {what} is kept for later: {answer.get('text') or 'launches are held'}"))
+        return 0
+    number = answer.get("submission_id")
+    print(clean(f"launched {what}" + (f" as submission {number}" if number else "")
+                + (f": {answer['url']}" if answer.get("url") else "")))
     return 0
 
 
 def status(arguments: argparse.Namespace) -> int:
-    answer = Caller(arguments).json("campaign_stage_submissions", fields={
-        "fmt": "json", "campaign_name": arguments.name, "stage_name": "*"})
-    submissions = (answer.get("data") or {}).get("submissions") or []
-    if not submissions:
-        print(f"no submissions of {arguments.name}")
-    for each in submissions:
-        print(f"{each['submission_id']:>8}  {each['status']:16} {each['campaign_stage_name']}  "
-              f"{each.get('jobsub_job_id') or ''}".rstrip())
-    return 0
+    found = open_client(arguments).submissions(arguments.name)
+    if not found and not arguments.json:
+        print(clean(f"no submissions of {arguments.name}"))
+    return show(arguments, found, submission_rows(found))
+
+
+def submission_rows(found: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(row["submission_id"], row["status"], row["campaign_stage_name"], row.get("jobsub_job_id") or "",
+             row.get("created") or "") for row in found]

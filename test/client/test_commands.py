@@ -1,0 +1,311 @@
+"""The command poms as a client: every verb against a running service, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from poms.webservice.cli import make_parser
+from poms.webservice.cli.completion import places_of, script
+from poms.webservice.client import Client, Unreachable, places
+from poms.webservice.errors import ConfigurationError, Invalid, NotFound
+from poms.webservice.interfaces import JobState
+from poms.webservice.rules.statuses import Status
+from poms.webservice.services import holds
+
+INI = """[campaign]
+experiment = samdev
+name = typed
+# a remark
+campaign_stage_list = gen
+[campaign_stage gen]
+vo_role = Production
+software_version = v1
+dataset_or_split_data = None
+completion_type = complete
+completion_pct = 95
+login_setup = here
+job_type = work
+[login_setup here]
+host = localhost
+account = samdevpro
+setup = true
+[job_type work]
+launch_script = fife_launch
+"""
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "typed.ini"
+    path.write_text(INI)
+    return path
+
+
+def test_a_campaign_goes_up_down_and_is_compared(running, text, tmp_path):
+    """Byte for byte; the difference is that of the file."""
+    assert running.poms("campaigns", "upload", text)[:2] == (0, "OK\nstage gen: 1\n")
+    assert running.poms("campaigns", "download", "typed", "-o", tmp_path / "down.ini")[0] == 0
+    assert (tmp_path / "down.ini").read_text() == INI
+    assert running.poms("campaigns", "diff", "typed", text, "--exit-code") == (0, "", "")
+    text.write_text(INI.replace("v1", "v2"))
+    status, out, _ = running.poms("campaigns", "diff", "typed", text, "--exit-code")
+
+    assert status == 1
+    assert "-software_version = v1\n+software_version = v2" in out
+
+
+def test_a_wrong_text_is_only_checked_or_refused(running, text):
+    """With every reason, and exit status 1."""
+    text.write_text(INI.replace("completion_pct = 95", "completion_pct = lots"))
+
+    for options in ((), ("--check",)):
+        status, out, err = running.poms("campaigns", "upload", text, *options)
+        assert status == 1
+        assert "completion_pct" in out and "not saved" in err
+    assert json.loads(running.poms("campaigns", "list", "--json")[1]) == []
+
+
+def test_campaigns_are_listed_shown_cloned_tagged_and_deleted(running, text):
+    """One after the other, as somebody tidies up."""
+    running.poms("campaigns", "upload", text)
+
+    assert running.poms("campaigns", "clone", "typed", "copy")[:2] == (0, "made copy (2)\n")
+    assert running.poms("campaigns", "tag", "MCC9", "typed", "copy")[0] == 0
+    assert running.poms("campaigns", "deactivate", "copy")[0] == 0
+    assert [line.split()[1] for line in running.poms("campaigns", "list")[1].splitlines()] == ["typed"]
+    assert len(running.poms("campaigns", "list", "--all")[1].splitlines()) == 2
+    assert "gen" in running.poms("campaigns", "show", "typed")[1]
+    assert running.poms("stages", "typed")[1].split()[:2] == ["1", "typed/gen"]
+    assert running.poms("campaigns", "delete", "copy")[0] == 0
+    assert running.poms("campaigns", "delete", "copy")[0] == 1
+
+
+def test_a_stage_is_previewed_and_launched(running, campaign):
+    """The preview launches nothing; parameters and dataset reach the launch."""
+    assert running.poms("preview", "mc/gen")[0] == 0
+    assert running.world.launches() == []
+
+    status, out, _ = running.poms("launch", "mc/gen", "--dataset", "mine", "--set=-Oglobal.n=5", "--set=-Ox=a=b")
+
+    assert (status, out.splitlines()[0].startswith("launched mc/gen as submission 1")) == (0, True)
+    plan = running.world.launches()[0].plan
+    assert plan["dataset"] == "mine"
+    assert "-Oglobal.n=5" in plan["command"] and "-Ox=a=b" in plan["command"]
+
+
+def test_a_campaign_is_launched_at_its_beginning_once_for_a_key(running, campaign):
+    """The same key is the same launch."""
+    numbers = {json.loads(running.poms("launch", "mc", "--key", "k1", "--json")[1])["submission_id"] for _ in range(2)}
+
+    assert numbers == {1}
+    assert [row.campaign_stage_id for row in running.world.launches()] == [campaign.stage("gen")]
+
+
+def test_a_launch_whose_answer_is_lost_is_asked_for_again_and_made_once(running, campaign):
+    """The second request carries the key of the first."""
+    running.broken.append("launch_jobs")
+
+    status, out, _ = running.poms("launch", "mc/gen", "--json")
+
+    keys = [key for path, key in running.asked if "launch_jobs" in path]
+    assert (status, json.loads(out)["submission_id"]) == (0, 1)
+    assert len(keys) == 2 and len(set(keys)) == 1 and keys[0]
+    assert len(running.world.launches()) == 1
+
+
+def test_held_launches_are_listed_and_let_go(running, campaign):
+    """A launch that is kept is no failure, and says that it waits."""
+    holds.hold_stages(running.world.core, campaign.owner, [campaign.stage("gen")], hold=True, reason="disk full")
+    status, out, _ = running.poms("launch", "mc/gen")
+    assert (status, "kept for later" in out) == (0, True)
+
+    listed = json.loads(running.poms("held", "list", "--json")[1])
+
+    assert "disk full" in running.poms("held", "list")[1]
+    assert running.poms("held", "release", listed[0]["id"])[:2] == (0, "1 of 1 launches released\n")
+    assert running.world.launches()[0].state == "owed"
+
+
+def test_submissions_and_jobs_are_listed_and_shown(running, campaign):
+    """With the states of their jobs."""
+    number = running.world.submission(campaign, "gen")
+    running.world.poll()
+
+    assert running.poms("submissions", "list", "mc")[1].split()[0] == str(number)
+    assert running.poms("submissions", "list", "mc/reco")[1] == ""
+    assert f"submission {number}:" in running.poms("submissions", "show", number)[1]
+    jobs = json.loads(running.poms("jobs", number, "--json")[1])
+    assert {job["batch_id"] for job in jobs} == {job.batch_id for job in running.world.batch.of(number)}
+
+
+@pytest.mark.parametrize(("verb", "state"), [("hold", JobState.HELD), ("kill", JobState.REMOVED)])
+@pytest.mark.parametrize("chosen", ["submission", "stage", "campaign"])
+def test_jobs_of_a_submission_a_stage_or_a_campaign_are_acted_on(running, campaign, verb, state, chosen):
+    """All of them, and none of another stage."""
+    number, other = running.world.submission(campaign, "gen"), running.world.submission(campaign, "reco")
+    running.world.poll()
+    words = {"submission": [number], "stage": ["--stage", "mc/gen"], "campaign": ["--campaign", "mc"]}[chosen]
+
+    status, _, _ = running.poms(verb, *words)
+
+    assert status == 0
+    assert {job.state for job in running.world.batch.of(number)} == {state}
+    assert ({job.state for job in running.world.batch.of(other)} == {state}) == (chosen == "campaign")
+
+
+def test_one_job_is_acted_on(running, campaign):
+    """And the others go on."""
+    number = running.world.submission(campaign, "gen")
+    running.world.poll()
+    first = running.world.batch.of(number)[0].batch_id
+
+    assert running.poms("hold", number, "--job", first)[0] == 0
+
+    assert [job.batch_id for job in running.world.batch.of(number) if job.state is JobState.HELD] == [first]
+
+
+@pytest.mark.parametrize("words", [("kill",), ("kill", "1", "--stage", "mc/gen"), ("hold", "--campaign", "mc", "--job",
+                                                                                   "1.0@s"), ("launch",), ("lanuch",)])
+def test_a_command_line_that_does_not_go_together_ends_with_two(running, campaign, words):
+    """Before anything is asked."""
+    assert running.poms(*words)[0] == 2
+    assert running.asked == []
+
+
+def test_logs_are_shown(running, campaign):
+    """Of the launch and of a job."""
+    number = running.world.submission(campaign, "gen")
+    running.world.poll()
+    job = running.world.batch.of(number)[0].batch_id
+    running.world.batch.write_text(job, "stdout", "é done\n".encode())
+
+    assert "submitted" in running.poms("logs", "launch", number)[1]
+    assert running.poms("logs", "job", number, job)[1] == "é done\n"
+
+
+@pytest.mark.parametrize(("status", "until", "ends"), [
+    (Status.LOCATED, "located", 0), (Status.COMPLETED, "completed", 0), (Status.FAILED, "located", 1),
+    (Status.REMOVED, "completed", 1)])
+def test_waiting_ends_as_the_submission_did(running, campaign, status, until, ends):
+    """0 when it is as was hoped, 1 when it ended otherwise; what happened is on standard error."""
+    number = running.world.submission(campaign, "gen")
+    running.client.report(number, status=status.label)
+
+    ended, out, err = running.poms("submissions", "wait", number, "--until", until)
+
+    assert ended == ends
+    assert f"submission {number}: {status.label}" in err and out == ""
+
+
+def test_waiting_ends_when_its_time_is_over(running, campaign):
+    """And the submission goes on."""
+    number = running.world.submission(campaign, "gen")
+
+    status, _, err = running.poms("submissions", "wait", number, "--timeout", "0.1s", "--interval", "0.2s")
+
+    assert status == 1
+    assert "did not end in time; it goes on" in err
+
+
+def test_a_submission_is_located_by_hand(running, campaign):
+    """At the next pass."""
+    number = running.world.submission(campaign, "gen")
+    running.client.report(number, status="Completed")
+
+    assert running.poms("locate", number)[0] == 0
+
+    running.world.wrap_up()
+    assert running.world.status(number) is Status.LOCATED
+
+
+def test_files_are_kept_and_fetched(running, text):
+    """With their names."""
+    assert running.poms("files", "upload", text)[0] == 0
+    assert running.poms("files", "list")[1].split()[0] == "typed.ini"
+    assert running.poms("files", "download", "typed.ini")[1] == INI
+    assert running.poms("files", "delete", "typed.ini")[0] == 0
+    assert running.poms("files", "download", "typed.ini")[0] == 1
+
+
+def test_a_server_that_is_not_there_ends_with_three(capsys):
+    """Scripts can tell it from a refusal."""
+    from poms.webservice.cli import main
+
+    status = main(["campaigns", "list", "-e", "samdev", "--server", "http://127.0.0.1:1", "--retries", "0"])
+
+    assert status == 3
+    assert "does not answer" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------- the Python module
+
+
+def test_refusals_are_the_conditions_that_they_are(running, campaign):
+    """A program catches what it expects."""
+    with pytest.raises(NotFound, match="no campaign nothing"):
+        running.client.launch("nothing")
+    with pytest.raises(Invalid, match="CAMPAIGN/STAGE"):
+        running.client.stage_id("gen")
+    with pytest.raises(NotFound, match="404"):
+        running.client.submission(999)
+    with pytest.raises(Unreachable):
+        Client("http://127.0.0.1:1", retries=0).campaigns()
+
+
+def test_without_an_experiment_the_items_own_counts(running, campaign):
+    """A report needs the number of the submission and nothing else."""
+    number = running.world.submission(campaign, "gen")
+
+    Client(running.url).report(number, job_id="7.0@schedd")
+
+    assert running.world.get(number).jobsub_job_id == "7@schedd"
+
+
+def test_a_token_does_not_travel_in_plain_text():
+    """Only to this machine itself."""
+    with pytest.raises(ConfigurationError, match="plain text"):
+        Client("http://poms.example.org", token="secret-1")
+    Client("http://127.0.0.1:8080", token="secret-1")
+    Client("https://poms.example.org", token="secret-1")
+
+
+@pytest.mark.parametrize(("test", "found"), [("", "https://p/"), ("False", "https://p/"), ("int", "https://i/"),
+                                             ("dev", "https://d/"), ("1", "https://d/")])
+def test_the_server_of_an_older_client_is_found(tmp_path, test, found):
+    """In its client.cfg; a word for no is no."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "client.cfg").write_text(
+        "[url]\nbase_prod=https://p/\nbase_int_ssl=https://i/\nbase_dev_ssl=https://d/\n")
+
+    assert places.find_server(test=test, environment={"POMS_CLIENT_DIR": str(tmp_path)}) == found
+
+
+# ------------------------------------------------------------------------------------ completion
+
+
+def completed(*words: str) -> set[str]:
+    """What bash offers after these words."""
+    text = script(make_parser()) + (f"COMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}; _poms; "
+                                    'printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "--norc", "-c", text], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(("words", "offered"), [
+    (("poms", "subm"), {"submissions", "submission"}), (("poms", "campaigns", "up"), {"upload"}),
+    (("poms", "campaigns", "upload", "--ch"), {"--check"}), (("poms", "completion", ""), {"bash"}),
+])
+def test_the_shell_completes_commands_and_options(words, offered):
+    """In a real bash."""
+    assert offered <= completed(*words)
+
+
+def test_every_command_is_completed():
+    """Also those that come later."""
+    offered = dict(places_of(make_parser()))
+
+    assert {"campaigns", "launch", "jobs", "held", "report", "serve", "agent"} <= set(offered[""])
+    assert "--json" in offered["/submissions/wait"]

@@ -1,0 +1,337 @@
+"""What runs, by way of a server: launch, preview, submissions, jobs, hold, release, kill, recover, logs.
+
+Not for campaigns (``client``) nor for reports of wrappers (``reports``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from poms.webservice.cli.client import (
+    Usage,
+    action,
+    clean,
+    connection_options,
+    launched,
+    open_client,
+    say,
+    show,
+    submission_rows,
+)
+from poms.webservice.errors import PomsError
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+COUNTS = ("idle", "running", "held", "completed", "failed", "removed")
+
+
+class NotAsHoped(PomsError):
+    """A submission that was waited for ended in another way, or did not end in time."""
+
+
+def seconds(text: str) -> float:
+    """A time such as 90, 90s, 15m, 2h or 1d."""
+    unit = UNITS.get(text[-1:].lower())
+    try:
+        value = float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        value = -1
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write for example 90s, 15m or 2h")
+    return value
+
+
+def pair(text: str) -> tuple[str, str]:
+    """A launch parameter as it is typed: ``-Oglobal.n=5`` is the name ``-Oglobal.n=`` with the value 5."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no parameter; write NAME=VALUE, such as --set=-Oglobal.n=5")
+    return f"{name}=", value
+
+
+def add_verbs(verbs: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    options = connection_options(common)
+    _add_launches(verbs, options)
+    _add_submissions(verbs, options)
+    _add_jobs(verbs, options)
+    logs = verbs.add_parser("logs", help="show what a launch or a job wrote", description="Logs.")
+    actions = logs.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    one = action(actions, "launch", launch_log, "show the launch log of a submission", options)
+    one.add_argument("submission", type=int)
+    one.add_argument("--follow", "-f", action="store_true", help="go on until the launch ended")
+    one = action(actions, "job", job_log, "show what a job wrote", options)
+    one.add_argument("submission", type=int)
+    one.add_argument("job", help="the job, as poms jobs lists it: cluster.process@schedd")
+    one.add_argument("--which", choices=("stdout", "stderr", "log"), default="stdout")
+    action(verbs, "status", service_status, "say how the service is", options)
+
+
+def _add_launches(verbs: Any, options: argparse.ArgumentParser) -> None:
+    one = action(verbs, "launch", launch, "launch a campaign at its beginning, or a stage", options)
+    one.add_argument("what", metavar="CAMPAIGN[/STAGE]")
+    one.add_argument("--test", action="store_true", help="launch with the test parameters")
+    one.add_argument("--dataset", default="", help="on this dataset instead of the stage's")
+    one.add_argument("--set", dest="overrides", metavar="NAME=VALUE", type=pair, action="append", default=[],
+                     help="a launch parameter, e.g. --set=-Oglobal.n=5; may be repeated")
+    one.add_argument("--key", default="", help="the same key launches once, however often it is sent")
+    one.add_argument("--wait", action="store_true", help="wait until the submission is located")
+    one = action(verbs, "preview", preview, "show what a launch would do", options)
+    one.add_argument("stage", metavar="CAMPAIGN/STAGE")
+    one.add_argument("--test", action="store_true", help="with the test parameters")
+    one.add_argument("--dataset", default="", help="on this dataset instead of the stage's")
+    held = verbs.add_parser("held", help="launches that wait until somebody lets them go",
+                            description="Launches that wait until somebody lets them go.")
+    actions = held.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    action(actions, "list", held_list, "list held launches", options)
+    for word, run, text in (("release", held_release, "let held launches go"),
+                            ("delete", held_delete, "drop held launches")):
+        action(actions, word, run, text, options).add_argument("launch", type=int, nargs="+")
+
+
+def _add_submissions(verbs: Any, options: argparse.ArgumentParser) -> None:
+    parser = verbs.add_parser("submissions", aliases=["submission"], help="list, show, and wait for submissions",
+                              description="Submissions.")
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    one = action(actions, "list", list_submissions, "list submissions", options)
+    one.add_argument("campaign", nargs="?", default="", metavar="CAMPAIGN[/STAGE]")
+    one.add_argument("--days", type=float, help="only those of the last days")
+    action(actions, "show", show_submission, "show a submission", options).add_argument("submission", type=int)
+    one = action(actions, "wait", wait, "wait until submissions ended", options)
+    one.add_argument("submission", type=int, nargs="+")
+    one.add_argument("--until", choices=("located", "completed"), default="located",
+                     help="what counts as done (default: located)")
+    one.add_argument("--timeout", type=seconds, metavar="TIME", help="give up after this time, e.g. 2h")
+    one.add_argument("--interval", type=seconds, default=10, metavar="TIME", help="how often to look (default: 10s)")
+    one = action(verbs, "recover", recover, "launch a recovery of what a submission did not process", options)
+    one.add_argument("submission", type=int)
+    one.add_argument("kind", help="the recovery, such as process_status")
+    for word, act, text in (("locate", "", "take submissions as located, whatever their files say"),
+                            ("approve", "approve", "approve submissions that wait for it"),
+                            ("refuse", "refuse", "refuse submissions that wait for approval"),
+                            ("relaunch", "relaunch", "launch submissions again on their datasets")):
+        one = action(verbs, word, mark, text, options)
+        one.add_argument("submission", type=int, nargs="+")
+        one.set_defaults(act=act)
+
+
+def _add_jobs(verbs: Any, options: argparse.ArgumentParser) -> None:
+    one = action(verbs, "jobs", list_jobs, "list the jobs of a submission", options)
+    one.add_argument("submission", type=int)
+    one.add_argument("--state", default="", help="only those in this state, such as Held")
+    for word, text in (("hold", "hold jobs"), ("release", "release held jobs"), ("kill", "remove jobs for good")):
+        one = action(verbs, word, act_on_jobs, text, options)
+        one.add_argument("submission", type=int, nargs="?", help="all jobs of this submission")
+        one.add_argument("--stage", default="", metavar="CAMPAIGN/STAGE", help="all jobs of a stage")
+        one.add_argument("--campaign", default="", help="all jobs of a campaign")
+        one.add_argument("--job", action="append", default=[], metavar="ID",
+                         help="only this job of the submission; may be repeated")
+        one.add_argument("--reason", default="")
+        if word == "kill":
+            one.add_argument("--cancel", action="store_true", help="call the submissions Cancelled, not Removed")
+        one.set_defaults(act=word)
+
+
+# --------------------------------------------------------------------------------------- launches
+
+
+def launch(arguments: argparse.Namespace) -> int:
+    client = open_client(arguments)
+    answer = client.launch(arguments.what, test=arguments.test, dataset=arguments.dataset,
+                           overrides=arguments.overrides, key=arguments.key)
+    result = launched(arguments, answer, arguments.what)
+    number = answer.get("submission_id")
+    if arguments.wait and number:
+        _wait_for(client, [number], until="located", timeout_seconds=None, interval_seconds=10)
+    return result
+
+
+def preview(arguments: argparse.Namespace) -> int:
+    found = open_client(arguments).preview(arguments.stage, test=arguments.test, dataset=arguments.dataset)
+    if arguments.json:
+        return show(arguments, found)
+    for problem in found.get("problems") or []:
+        print(clean(f"problem: {problem['message']}"))
+    print(clean(f"runs on: {found['runs_on']}"))
+    for figure in found["figures"]:
+        print(clean(f"{figure['label'].lower()}: {figure['value']}"))
+    print("command:")
+    for line in found["command"].splitlines():
+        print(clean(f"  {line}"))
+    return 1 if found.get("problems") else 0
+
+
+def held_list(arguments: argparse.Namespace) -> int:
+    found = open_client(arguments).held()
+    return show(arguments, found, [(row["id"], row["created_at"], f"{row['campaign']}/{row['stage']}",
+                                    row["asked_by"], row["reason"]) for row in found])
+
+
+def held_release(arguments: argparse.Namespace) -> int:
+    changed = open_client(arguments).act_on_held(arguments.launch, "release")
+    return say(arguments, {"changed": changed}, f"{changed} of {len(arguments.launch)} launches released")
+
+
+def held_delete(arguments: argparse.Namespace) -> int:
+    changed = open_client(arguments).act_on_held(arguments.launch, "delete")
+    return say(arguments, {"changed": changed}, f"{changed} of {len(arguments.launch)} launches deleted")
+
+
+# ------------------------------------------------------------------------------------ submissions
+
+
+def list_submissions(arguments: argparse.Namespace) -> int:
+    campaign, _, stage = arguments.campaign.partition("/")
+    found = open_client(arguments).submissions(campaign, stage, days=arguments.days)
+    return show(arguments, found, submission_rows(found), ("id", "status", "stage", "job", "created"))
+
+
+def show_submission(arguments: argparse.Namespace) -> int:
+    found = open_client(arguments).submission(arguments.submission)
+    if arguments.json:
+        return show(arguments, found)
+    item = found["submission"]
+    print(clean(f"submission {item['submission_id']}: {item['status']} since {item['status_since']}"))
+    rows = [("stage", item["campaign_stage_obj"]["name"]), ("job", item["jobsub_job_id"] or "none yet"),
+            ("dataset", found["dataset"] or "none"), ("project", item["project"] or "none"),
+            ("jobs", counts_text(item)),
+            ("by", item["experimenter_creator_obj"]["username"]),
+            ("recoveries", ", ".join(map(str, found["recovery_ids"])) or "none")]
+    show(arguments, found, rows)
+    return show(arguments, found, [(each["created"], each["status"]) for each in found["history"]])
+
+
+def counts_text(item: dict[str, Any]) -> str:
+    """The counts of jobs that are not zero, in words."""
+    return ", ".join(f"{item[f'jobs_{name}']:,} {name}" for name in COUNTS if item.get(f"jobs_{name}")) or "none yet"
+
+
+def wait(arguments: argparse.Namespace) -> int:
+    ends = _wait_for(open_client(arguments), arguments.submission, until=arguments.until,
+                     timeout_seconds=arguments.timeout, interval_seconds=arguments.interval)
+    return show(arguments, ends) if arguments.json else 0
+
+
+def _wait_for(client: Any, numbers: list[int], *, until: str, timeout_seconds: float | None,
+              interval_seconds: float) -> dict[int, str]:
+    """Wait for all, one after another; raises NotAsHoped unless all ended as was hoped."""
+    from poms.webservice.client.calls import GOOD_END
+
+    ends: dict[int, str] = {}
+    for number in numbers:
+        with telling(number) as tell:
+            try:
+                ends[number] = client.wait(number, until=until, timeout_seconds=timeout_seconds,
+                                           interval_seconds=interval_seconds, tell=tell)
+            except TimeoutError as late:
+                raise NotAsHoped(f"{late}; it goes on") from None
+    wrong = [f"submission {number} is {end}" for number, end in ends.items() if end not in GOOD_END[until]]
+    if wrong:
+        raise NotAsHoped("; ".join(wrong))
+    return ends
+
+
+@contextmanager
+def telling(number: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Progress on standard error: a bar in a terminal, a line for each change elsewhere."""
+    if not sys.stderr.isatty():
+        last = ""
+
+        def line(item: dict[str, Any]) -> None:
+            nonlocal last
+            text = f"submission {number}: {item['status']}, {counts_text(item)}"
+            if text != last:
+                print(clean(text), file=sys.stderr, flush=True)
+            last = text
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+               TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"submission {number}", total=None)
+
+        def bar(item: dict[str, Any]) -> None:
+            ended = sum(item[f"jobs_{name}"] for name in COUNTS[3:])
+            total = max(item["jobs_expected"], sum(item[f"jobs_{name}"] for name in COUNTS)) or None
+            progress.update(task, completed=ended, total=total,
+                            description=clean(f"submission {number}: {item['status']}"))
+
+        yield bar
+
+
+def recover(arguments: argparse.Namespace) -> int:
+    answer = open_client(arguments).recover(arguments.submission, arguments.kind)
+    return launched(arguments, answer, f"the recovery of submission {arguments.submission}")
+
+
+def mark(arguments: argparse.Namespace) -> int:
+    client = open_client(arguments)
+    answers = {}
+    for number in arguments.submission:
+        if arguments.act:
+            answers[number] = client.mark(number, arguments.act)
+        else:
+            client.locate(number)
+            answers[number] = {"message": f"Submission {number} becomes Located at the next pass"}
+    if arguments.json:
+        return show(arguments, answers)
+    for answer in answers.values():
+        print(clean(answer["message"]))
+    return 0
+
+
+# ------------------------------------------------------------------------------------ jobs and logs
+
+
+def list_jobs(arguments: argparse.Namespace) -> int:
+    found = list(open_client(arguments).jobs(arguments.submission, state=arguments.state))
+    return show(arguments, found, [(row["batch_id"], row["state"], row["site"], row["node"], row["why"])
+                                   for row in found], ("job", "state", "site", "node", ""))
+
+
+def act_on_jobs(arguments: argparse.Namespace) -> int:
+    chosen = [arguments.submission is not None, bool(arguments.stage), bool(arguments.campaign)]
+    if sum(chosen) != 1:
+        raise Usage("name one submission, or one --stage, or one --campaign")
+    if arguments.job and arguments.submission is None:
+        raise Usage("jobs are chosen within one submission; name it")
+    word = "cancel" if getattr(arguments, "cancel", False) else arguments.act
+    answer = open_client(arguments).act_on_jobs(word, submission=arguments.submission, stage=arguments.stage,
+                                                campaign=arguments.campaign, jobs=arguments.job,
+                                                reason=arguments.reason)
+    say(arguments, answer, ". ".join(filter(None, [answer["message"], answer.get("text")])))
+    return 1 if answer.get("refused") else 0
+
+
+def launch_log(arguments: argparse.Namespace) -> int:
+    pieces = open_client(arguments).launch_log(arguments.submission, follow=arguments.follow)
+    if arguments.json:
+        return show(arguments, {"text": "".join(pieces)})
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    return 0
+
+
+def job_log(arguments: argparse.Namespace) -> int:
+    text = open_client(arguments).job_log(arguments.submission, arguments.job, arguments.which)
+    if arguments.json:
+        return show(arguments, {"text": text})
+    sys.stdout.write(text)
+    return 0
+
+
+def service_status(arguments: argparse.Namespace) -> int:
+    found = open_client(arguments).service()
+    if arguments.json:
+        return show(arguments, found)
+    print(clean(found["summary"]))
+    show(arguments, found, [("ok" if row["well"] else "TROUBLE", row["name"], row["error"] or row["message"] or "")
+                            for row in [*found["tasks"], *({**each, "error": ""} for each in found["systems"])]])
+    return 0 if found["well"] else 1

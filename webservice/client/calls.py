@@ -1,0 +1,314 @@
+"""Every verb of a client as one method: campaigns, launches, submissions, jobs, files, reports.
+
+Not for showing anything (``cli``). A stage is named by its number or as ``campaign/stage``, a campaign by its name or
+number. What starts something takes an optional ``key``: the same key starts it once.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from poms.webservice.client.connection import Connection, Unreachable, overrides_text
+from poms.webservice.errors import BackendUnavailable, Invalid, NotFound
+
+ENDED = frozenset({"Located", "Failed", "Removed", "Cancelled", "LaunchFailed"})
+GOOD_END = {"located": frozenset({"Located"}), "completed": frozenset({"Located", "Completed"})}
+WAIT_SECONDS = 10
+SILENT_ANSWERS = 20
+"""How often in a row a server may fail to answer while it is being waited for something."""
+
+Pairs = Sequence[tuple[str, str]]
+
+
+class Client:
+    """One server, as one person in one experiment and role."""
+
+    def __init__(self, server: str | Connection, **options: Any) -> None:
+        self.connection = server if isinstance(server, Connection) else Connection(server, **options)
+
+    # ------------------------------------------------------------------------------- campaigns
+
+    def campaigns(self, *, inactive: bool = False) -> list[dict[str, Any]]:
+        """The campaigns of the experiment with their stages."""
+        fields = {"fmt": "json", "view_active": "1", **({"view_inactive": "1"} if inactive else {})}
+        return list(self.connection.json("show_campaigns", fields)["tl"])
+
+    def campaign(self, name: str) -> dict[str, Any]:
+        """One campaign with its stages."""
+        number = name.isascii() and name.isdigit()
+        for row in self.campaigns(inactive=True):
+            if row["name"] == name or (number and row["campaign_id"] == int(name)):
+                return row
+        raise NotFound(f"there is no campaign {name} in {self.connection.experiment or 'your experiment'}")
+
+    def campaign_id(self, name: str) -> int:
+        """The number of a campaign; a number is taken as it is."""
+        if name.isascii() and name.isdigit():
+            return int(name)
+        found = self.connection.json("get_campaign_id", {"campaign_name": name})
+        if not isinstance(found, int):
+            raise NotFound(f"there is no campaign {name} in {self.connection.experiment or 'your experiment'}")
+        return found
+
+    def upload(self, text: bytes, *, file_name: str = "campaign.ini", replace: bool = False,
+               dry_run: bool = False) -> dict[str, Any]:
+        """Save a campaign's text, or only have it checked. The answer's ``status`` says how it went."""
+        fields = {"replace": str(replace), "pcl_call": "1", **({"dry_run": "1"} if dry_run else {})}
+        answer = self.connection.json("ini_to_campaign", fields, files={"upload": (file_name, text, "text/plain")})
+        if not isinstance(answer, dict):
+            raise Invalid(str(answer))
+        return answer
+
+    def download(self, name: str, *, positions: bool = False) -> bytes:
+        """The text of a campaign, byte for byte; with where the editor draws its stages, if asked."""
+        fields = {"name": name, **({"full": "1"} if positions else {})}
+        text = self.connection.call("campaign_deps_ini", fields, method="GET").content
+        if text.startswith(b"Error:"):
+            raise NotFound(text.decode("utf-8", "replace").strip())
+        return text
+
+    def clone(self, name: str, new_name: str) -> int:
+        """Save a campaign's text under another name; the number of the new one."""
+        return int(self._campaign_act(name, "clone", new_name=new_name)["campaign_id"])
+
+    def delete(self, name: str) -> None:
+        """Delete a campaign that was never launched."""
+        self._campaign_act(name, "delete")
+
+    def set_active(self, name: str, active: bool) -> None:
+        self._campaign_act(name, "activate" if active else "deactivate")
+
+    def set_launches(self, name: str, *, hold: bool, reason: str = "") -> None:
+        """Keep back, or let go, the launches of a campaign."""
+        self._campaign_act(name, "hold_launches" if hold else "release_launches", reason=reason)
+
+    def tag(self, names: Sequence[str], tag: str) -> None:
+        """Put a tag on campaigns."""
+        self.connection.json("link_tags", {"campaign_id": ",".join(str(self.campaign_id(name)) for name in names),
+                                           "tag_name": tag})
+
+    def _campaign_act(self, name: str, act: str, **fields: str) -> dict[str, Any]:
+        return dict(self.connection.json("campaign_act", {"campaign_id": self.campaign_id(name), "act": act, **fields,
+                                                          "fmt": "json"}))
+
+    # --------------------------------------------------------------------------------- stages
+
+    def stages(self, campaign: str = "") -> list[dict[str, Any]]:
+        """The stages of a campaign, or of the whole experiment."""
+        fields = {"fmt": "json", **({"campaign_id": self.campaign_id(campaign)} if campaign else {})}
+        return list(self.connection.json("show_campaign_stages", fields)["campaign_stages"])
+
+    def stage_id(self, stage: str) -> int:
+        """The number of ``campaign/stage``; a number is taken as it is."""
+        if stage.isascii() and stage.isdigit():
+            return int(stage)
+        campaign, slash, name = stage.partition("/")
+        if not slash:
+            raise Invalid(f"name a stage as CAMPAIGN/STAGE or by its number, not {stage}")
+        found = self.connection.json("get_campaign_stage_id", {"campaign_name": campaign, "campaign_stage_name": name})
+        if not isinstance(found, int):
+            raise NotFound(f"there is no stage {name} in a campaign {campaign}")
+        return found
+
+    # ------------------------------------------------------------------------------- launching
+
+    def launch(self, what: str, *, test: bool = False, dataset: str = "", overrides: Pairs = (),
+               key: str = "") -> dict[str, Any]:
+        """Launch a stage (``campaign/stage``), or a campaign at its beginning: state, launch and submission."""
+        fields: dict[str, Any] = {"fmt": "json", **({"test_launch": "1"} if test else {})}
+        if "/" not in what:
+            if dataset or overrides:
+                raise Invalid("a dataset and parameters are of a stage; launch CAMPAIGN/STAGE")
+            return self._launched("launch_campaign", {**fields, "campaign_id": self.campaign_id(what)}, key)
+        return self.launch_stage(self.stage_id(what), test=test, dataset=dataset, overrides=overrides, key=key)
+
+    def launch_stage(self, stage_id: int, *, test: bool = False, dataset: str = "", overrides: Pairs = (),
+                     key: str = "") -> dict[str, Any]:
+        """Launch a stage by its number."""
+        fields: dict[str, Any] = {"fmt": "json", "campaign_stage_id": stage_id}
+        if test:
+            fields["test_launch"] = "1"
+        if dataset:
+            fields["dataset_override"] = dataset
+        if overrides:
+            fields["param_overrides"] = overrides_text(tuple(overrides))
+        return self._launched("launch_jobs", fields, key)
+
+    def _launched(self, word: str, fields: dict[str, Any], key: str) -> dict[str, Any]:
+        answer = self.connection.call(word, fields, key=key)
+        if answer.status_code != 303:
+            return dict(answer.json())
+        # A server that does not know of JSON here: its older way of saying which submission it is.
+        where = answer.headers.get("Location", "")
+        number = re.search(r"_([0-9]+)$", where)
+        return {"state": "queued", "submission_id": int(number[1]) if number else None, "url": where}
+
+    def preview(self, stage: str, *, test: bool = False, dataset: str = "") -> dict[str, Any]:
+        """What a launch would do; nothing is written."""
+        fields = {"fmt": "json", "campaign_stage_id": self.stage_id(stage), "dataset": dataset,
+                  **({"test": "1"} if test else {})}
+        return dict(self.connection.json("preview", fields, method="GET"))
+
+    def held(self) -> list[dict[str, Any]]:
+        """Launches that wait until somebody lets them go."""
+        found: list[dict[str, Any]] = []
+        after: int | None = None
+        while True:
+            page = self.connection.json("held_launches", {"fmt": "json", **({"after": after} if after else {})},
+                                        method="GET")
+            found += page["held"]
+            if not page["pager"]["older_url"] or not page["held"]:
+                return found
+            after = page["held"][-1]["id"]
+
+    def act_on_held(self, launch_ids: Sequence[int], act: str) -> int:
+        """``release`` or ``delete`` held launches; how many there were."""
+        fields = {"fmt": "json", "launch_id": ",".join(map(str, launch_ids)), "act": act}
+        return int(self.connection.json("held_launches_act", fields)["changed"])
+
+    # ------------------------------------------------------------------------------ submissions
+
+    def submissions(self, campaign: str = "", stage: str = "", *, days: float | None = None) -> list[dict[str, Any]]:
+        """Submissions of a campaign, a stage or the experiment, oldest first."""
+        fields = {"fmt": "json", "campaign_name": campaign, "stage_name": stage or "*",
+                  **({} if days is None else {"tdays": days})}
+        return list((self.connection.json("campaign_stage_submissions", fields).get("data") or {})
+                    .get("submissions") or [])
+
+    def submission(self, submission_id: int) -> dict[str, Any]:
+        """Everything of one submission: ``submission``, ``history``, ``dataset``, ``recovery_ids`` and more."""
+        return dict(self.connection.json("submission_details", {"fmt": "json", "submission_id": submission_id}))
+
+    def wait(self, submission_id: int, *, until: str = "located", timeout_seconds: float | None = None,
+             interval_seconds: float = WAIT_SECONDS, tell: Callable[[dict[str, Any]], None] = lambda _: None) -> str:
+        """Wait until a submission ended (``until`` located or completed); its status then.
+
+        ``tell`` is given the submission at each look. Raises TimeoutError; Unreachable if the server stays silent.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        silent = 0
+        while True:
+            try:
+                found = self.submission(submission_id)["submission"]
+            except BackendUnavailable as problem:
+                # A server that is being restarted comes back; one that refuses is another matter.
+                silent += 1
+                if silent > SILENT_ANSWERS:
+                    raise Unreachable(str(problem)) from problem
+            else:
+                silent = 0
+                tell(found)
+                if found["status"] in ENDED | GOOD_END[until]:
+                    return str(found["status"])
+            if deadline is not None and time.monotonic() + interval_seconds > deadline:
+                raise TimeoutError(f"submission {submission_id} did not end in time")
+            time.sleep(interval_seconds)
+
+    def recover(self, submission_id: int, kind: str, *, key: str = "") -> dict[str, Any]:
+        """Launch a recovery of what a submission did not process."""
+        return dict(self.connection.json("recover", {"fmt": "json", "submission_id": submission_id,
+                                                     "recovery_type": kind}, key=key))
+
+    def locate(self, submission_id: int) -> None:
+        """Have a submission taken as Located, whatever its files say."""
+        self.connection.json("force_locate", {"fmt": "json", "submission_id": submission_id})
+
+    def mark(self, submission_id: int, act: str, *, key: str = "") -> dict[str, Any]:
+        """``complete``, ``approve``, ``refuse`` or ``relaunch`` a submission."""
+        return dict(self.connection.json("submission_act", {"fmt": "json", "submission_id": submission_id,
+                                                            "act": act}, key=key))
+
+    # --------------------------------------------------------------------------------------- jobs
+
+    def jobs(self, submission_id: int, *, state: str = "") -> Iterator[dict[str, Any]]:
+        """The jobs of a submission, one by one."""
+        offset = 0
+        while True:
+            page = self.connection.json("submission", {"fmt": "json", "submission_id": submission_id, "face": "jobs",
+                                                       "state": state, "offset": offset}, method="GET")
+            yield from page["jobs"]
+            offset += len(page["jobs"])
+            if not page["jobs"] or not page["pager"]["older_url"]:
+                return
+
+    def act_on_jobs(self, action: str, *, submission: int | None = None, stage: str = "", campaign: str = "",
+                    jobs: Sequence[str] = (), reason: str = "") -> dict[str, Any]:
+        """``hold``, ``release``, ``kill`` or ``cancel`` jobs of one submission, stage or campaign; how many changed."""
+        fields: dict[str, Any] = {"fmt": "json", "reason": reason}
+        if jobs:
+            words = {"kill": "remove", "cancel": "remove"}
+            return dict(self.connection.json("jobs_act", {**fields, "submission_id": submission, "batch_id": list(jobs),
+                                                          "act": words.get(action, action)}))
+        fields["act"] = action
+        if submission is not None:
+            fields["submission_id"] = submission
+        elif stage:
+            fields["campaign_stage_id"] = self.stage_id(stage)
+        elif campaign:
+            fields["campaign_id"] = self.campaign_id(campaign)
+        return dict(self.connection.json("kill_jobs", fields))
+
+    # --------------------------------------------------------------------------------------- logs
+
+    def launch_log(self, submission_id: int, *, follow: bool = False,
+                   interval_seconds: float = 2) -> Iterator[str]:
+        """The launch log in pieces; ``follow`` goes on until the launch ended."""
+        offset = 0
+        while True:
+            piece = self.connection.json("launch_log_piece", {"submission_id": submission_id, "offset": offset},
+                                         method="GET")
+            yield piece["text"]
+            moved, offset = piece["offset"] > offset, piece["offset"]
+            if piece["done"] or not (moved or follow):
+                return
+            if not moved:
+                time.sleep(interval_seconds)
+
+    def job_log(self, submission_id: int, batch_id: str, which: str = "stdout") -> str:
+        """What a job wrote: ``stdout``, ``stderr`` or the batch system's ``log``."""
+        return self.connection.call("job_log_text", {"submission_id": submission_id, "batch_id": batch_id,
+                                                     "which": which}, method="GET").text
+
+    # -------------------------------------------------------------------------------------- files
+
+    def files(self) -> dict[str, Any]:
+        """The files that you keep with the service, and how much room there is."""
+        return dict(self.connection.json("file_uploads", {"fmt": "json"}, method="GET"))
+
+    def upload_file(self, name: str, data: bytes) -> None:
+        self.connection.call("upload_file", files={"filename": (name, data, "application/octet-stream")})
+
+    def download_file(self, name: str) -> bytes:
+        return self.connection.call("download_file", {"filename": name}, method="GET").content
+
+    def remove_files(self, names: Sequence[str]) -> None:
+        self.connection.call("remove_uploaded_files", {"filename": list(names), "redirect": "0"})
+
+    # ------------------------------------------------------------------------------------ reports
+
+    def register(self, stage: str | int, command: str, *, parent: int | None = None, submission: int | None = None,
+                 launch_time: str = "") -> int:
+        """The number under which a command that runs outside of POMS is followed; or describe a known one."""
+        fields = {"campaign_stage_id": stage, "command_executed": command, "parent_submission_id": parent,
+                  "submission_id": submission, "launch_time": launch_time}
+        text = self.connection.call("get_submission_id_for", {
+            name: value for name, value in fields.items() if value not in (None, "")}).text
+        found = re.fullmatch(r"Task=([0-9]+)\s*", text)
+        if not found:
+            raise BackendUnavailable(f"get_submission_id_for: not understood: {text[:100]}")
+        return int(found[1])
+
+    def report(self, submission_id: int, *, status: str = "", job_id: str = "", project: str = "",
+               percent: float | None = None) -> None:
+        """Say how a submission is."""
+        fields = {"submission_id": submission_id, "status": status, "jobsub_job_id": job_id, "project": project,
+                  "pct_complete": percent}
+        self.connection.call("update_submission", {
+            name: value for name, value in fields.items() if value not in (None, "")})
+
+    def service(self) -> dict[str, Any]:
+        """How the service is: its agents, their tasks, the systems that it asks."""
+        return dict(self.connection.json("agents", {"fmt": "json"}, method="GET"))
