@@ -258,7 +258,7 @@ class Editor {
       this.here = id;
       for (const one of [before, id]) set(this.view.elementOf(one), "tabindex", one === id ? 0 : -1);
     }
-    if (!this.connecting && !this.selected.has(id) && this.selected.size <= 1) this.select([id]);
+    if (!this.connecting && !this.pointing && !this.selected.has(id) && this.selected.size <= 1) this.select([id]);
     if (this.connecting) this.setTarget(id);
   }
 

@@ -30,13 +30,14 @@ export function listen(view, editor) {
     gesture.x = event.clientX;
     gesture.y = event.clientY;
     gesture.moved = false;
-    if (!gesture.touch) picture.setPointerCapture(event.pointerId);
+    editor.pointing = true;
   });
+  for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => { editor.pointing = false; }, true);
 
   picture.addEventListener("pointermove", (event) => {
     if (!gesture) return;
     if (!gesture.moved && Math.hypot(event.clientX - gesture.x, event.clientY - gesture.y) < STILL) return;
-    if (!gesture.moved) begin(event);
+    if (!gesture.moved) begin(event.pointerId);
     gesture.moved = true;
     const point = view.point(event);
     if (gesture.kind === "drag" && gesture.places) drag(point);
@@ -50,7 +51,9 @@ export function listen(view, editor) {
     }
   });
 
-  function begin() {
+  function begin(pointer) {
+    // Not before it moves: clicks would go to the picture instead of what is under the pointer.
+    if (!gesture.touch) picture.setPointerCapture(pointer);
     if (gesture.kind !== "drag" || !view.nodes.has(gesture.id) || !editor.mayEdit) return;
     if (!editor.selected.has(gesture.id)) editor.select([gesture.id]);
     const ids = [...editor.selected].filter((id) => view.nodes.has(id));
