@@ -12,6 +12,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-SUITE, MIRROR = "trixie", ""
+SUITE = "trixie"
 ROOT = Path(os.environ.get("POMS_TEST_POOL_ROOT", "/var/tmp/poms-test-pool/root"))
 PACKAGES = ("ca-certificates", "python3", "procps")
 ACCOUNT, ACCOUNT_ID, DOMAIN = "physicist", 24711, "pool.test"
@@ -152,9 +153,17 @@ def lacking(root: Path = ROOT) -> str:
     missing = [name for name in ("unshare", "nsenter", "chroot", "setpriv") if not shutil.which(name)]
     if missing:
         return f"{', '.join(missing)} not found; install util-linux and coreutils"
-    if not _is_ready(root) and not shutil.which("debootstrap"):
-        return "debootstrap not found; install it, or name a prepared system with POMS_TEST_POOL_ROOT"
+    if not _is_ready(root):
+        # Never made by a test: that needs the network, and minutes.
+        return f"no system for a pool in {root}; make it with: test/pool/condor_pool.py provision"
     return ""
+
+
+def _mirror() -> list[str]:
+    """The package archive that this machine itself uses, if it says which; else debootstrap's own choice."""
+    sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    texts = [path.read_text(errors="replace") for path in sources if path.is_file()]
+    return re.findall(r"^(?:deb\s+(?:\[[^\]]*\]\s+)?|URIs:\s*)(\S+://\S+?)/?(?=\s|$)", "\n".join(texts), re.MULTILINE)[:1]
 
 
 def _is_ready(root: Path) -> bool:
@@ -173,7 +182,7 @@ def provision(root: Path = ROOT, log: Path | None = None) -> Path:
             # Not --include=condor: packages that start services must find policy-rc.d first.
             if not (root / "etc/debian_version").exists():
                 _logged(["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root),
-                         MIRROR], output, log)
+                         *_mirror()], output, log)
             policy = root / "usr/sbin/policy-rc.d"
             policy.write_text("#!/bin/sh\nexit 101\n")
             policy.chmod(0o755)

@@ -32,14 +32,10 @@ condor_pool = _load_pool_module()
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[condor_pool.Pool]:
-    """Started once; made from packages if this machine has none yet."""
+    """Started once, in the system that ``test/pool/condor_pool.py provision`` made."""
     problem = condor_pool.lacking()
     if problem:
         lacking("htcondor", problem)
-    try:
-        condor_pool.provision()
-    except (condor_pool.PoolError, OSError) as condition:
-        lacking("htcondor", f"the system for the pool could not be made: {condition}")
     # Not below pytest's own directory: jobs run as another user, who cannot enter that.
     with tempfile.TemporaryDirectory(prefix="poms-pool-", ignore_cleanup_errors=True) as directory:
         Path(directory).chmod(0o755)
