@@ -163,7 +163,8 @@ def _mirror() -> list[str]:
     """The package archive that this machine itself uses, if it says which; else debootstrap's own choice."""
     sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     texts = [path.read_text(errors="replace") for path in sources if path.is_file()]
-    return re.findall(r"^(?:deb\s+(?:\[[^\]]*\]\s+)?|URIs:\s*)(\S+://\S+?)/?(?=\s|$)", "\n".join(texts), re.MULTILINE)[:1]
+    address = r"^(?:deb\s+(?:\[[^\]]*\]\s+)?|URIs:\s*)(\S+://\S+?)/?(?=\s|$)"
+    return re.findall(address, "\n".join(texts), re.MULTILINE)[:1]
 
 
 def _is_ready(root: Path) -> bool:
