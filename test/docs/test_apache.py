@@ -66,6 +66,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     if PROGRAM is None or modules is None:
         lacking("apache", "apache2 with mod_proxy_http was not found; install it")
     directory = tmp_path_factory.mktemp("apache")
+    # Apache reads its files as another user, whichever way the tests are run.
+    directory.parent.chmod(0o755)
     port, behind = free_port(), free_port()
     ini = write_service(directory, behind)
     secret = config.load(ini).secret("identity_proxy")
