@@ -1,0 +1,47 @@
+"""A real browser for tests: Chromium, and tabs in which nothing may go wrong unseen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from poms.webservice.testing.fixtures import lacking
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+WIDE, NARROW = (1280, 900), (390, 844)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A Chromium without a window; skips the test, or fails it if one is required, when there is none."""
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        lacking("chromium", "no browser was found; install Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@contextmanager
+def tab(browser: Any, *, size: tuple[int, int] = WIDE, scheme: str = "light") -> Iterator[Any]:
+    """A tab of a session of its own; at its end, anything that the browser complained of fails the test."""
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme,
+                                  accept_downloads=True)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(f"{opened.url}: {error}"))
+    opened.on("console", lambda message: complaints.append(f"{opened.url}: {message.text}")
+              if message.type in ("error", "warning") and not _is_answer(message.text) else None)
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def _is_answer(text: str) -> bool:
+    """The browser tells of every page with a status of 400 and more; those are answers, not faults."""
+    return text.startswith("Failed to load resource: the server responded with a status of 4")
