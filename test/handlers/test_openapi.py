@@ -60,6 +60,7 @@ VALUES = {
 }
 # Values that one route needs to be others.
 INSTEAD = {
+    "submission_act": {"act": "relaunch"},
     "job_type_rm": {"ae_definition_name": "old"}, "login_setup_rm": {"ae_launch_name": "old"},
     "login_setup_edit": {"ae_launch_name": "made"}, "editor_block": {"block": "old"},
 }

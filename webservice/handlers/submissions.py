@@ -58,7 +58,7 @@ def force_locate_submission(call: Call) -> Answer:
 
 
 @routes.change("submission_act", permission=DO_ONE, arguments={
-    **ONE, "act": choice("abort", "complete", "approve", "refuse", "relaunch", required=True),
+    **ONE, "act": choice("complete", "approve", "refuse", "relaunch", "abort", required=True),
     "reason": text(limit=500)})
 def submission_act(call: Call) -> Answer:
     """Abort a launch, call a submission Completed, approve or refuse it, or launch it again on the same dataset."""
