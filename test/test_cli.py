@@ -183,7 +183,7 @@ def test_check_changes_nothing(site):
 @pytest.mark.parametrize(("more", "words"), [
     ("[web]\nlisten = 0.0.0.0:8080", "error    identity demo"),
     ("[web]\nthreads = none", "error    settings"),
-    ("[experiment sbnd]\njob_backend = plane", "installed: plain"),
+    ("[experiment sbnd]\njob_backend = plane", "there is no job_backend 'plane'"),
     ("[identity]\nsources = proxy\n[identity_proxy]\ntrusted_proxies =", "error    identity proxy"),
     ("[database]\nurl = postgresql+psycopg2://x@127.0.0.1:1/y", "error    database"),
 ])
