@@ -21,6 +21,10 @@ ROUTES = frozenset(
         "campaign_versions",
         "campaign_new",
         "campaign_edit",
+        "editor_data",
+        "editor_check",
+        "editor_save",
+        "editor_block",
         "stage",
         "stage_submissions",
         "campaign_submissions",
@@ -1050,6 +1054,20 @@ LOG = {
 }
 
 
+def campaign_editor() -> dict[str, Any]:
+    return frame(
+        campaign={"id": 1204, "name": "mc2026a_bnb_nu_cosmic", "version": 7},
+        data_url=url("editor_data", campaign_id=1204),
+        stage="detsim",
+        may={"save": True},
+        live_seconds=0,
+    )
+
+
+def campaign_editor_new() -> dict[str, Any]:
+    return campaign_editor() | {"campaign": None, "data_url": url("editor_data"), "stage": ""}
+
+
 def launch_log() -> dict[str, Any]:
     return frame(
         title="Launch of submission 812044",
@@ -1382,6 +1400,8 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("campaign_text", campaign_text_checked),
         ("campaign_text", campaign_text_refused),
         ("campaign_versions", campaign_versions),
+        ("campaign_editor", campaign_editor),
+        ("campaign_editor", campaign_editor_new),
         ("submissions", submissions),
         ("submissions", submissions_of_stage),
         ("stage", stage),
