@@ -45,7 +45,6 @@ class Editor {
     const first = this.model.stages.find((stage) => stage.name === this.root.dataset.stage);
     if (first) this.selected = new Set([this.here = first.id]);
     this.show();
-    if (innerWidth < 700) this.view.fit();
     this.offerDraft();
     if (first) this.view.focus(first.id);
   }
@@ -67,6 +66,13 @@ class Editor {
     if (!this.mayEdit || model === this.model) return;
     if (this.now.locked) {
       this.say("The text has lines that cannot be read. Mend them there first.");
+      return;
+    }
+    if (this.typing !== undefined) {
+      // The model is older than what was typed: changing it now would drop one of the two.
+      this.say("The text was still being read. Please do that again.");
+      this.act(() => this.settle());
+      this.show();
       return;
     }
     this.history.push({ ...this.now, model, text: null });
@@ -163,6 +169,8 @@ class Editor {
   }
 
   showText() {
+    // What is typed into a text that a change of the picture has yet to reach would lose that change.
+    this.text.area.readOnly = !this.mayEdit || (this.now.text === null && this.typing === undefined);
     if (this.typing !== undefined || this.now.text === null) return;
     const wrong = new Map();
     for (const { line, message } of this.now.problems) if (line) wrong.set(line, [...(wrong.get(line) ?? []), message]);
@@ -203,7 +211,7 @@ class Editor {
 
   status() {
     const { problems, model, warnings } = this.now;
-    const place = document.querySelector("[data-status]");
+    const place = document.querySelector("[data-editor-status]");
     const version = this.campaign ? `version ${this.loaded.version}` : "";
     const words = this.trouble || (this.saving ? "Saving…" : !this.mayEdit ? `Version ${this.loaded.version}, to look at` : this.isChanged
       ? `Modified${version && ` since ${version}`}, kept in this browser` : this.campaign ? `Version ${this.loaded.version}, nothing changed` : "Not saved yet");

@@ -5,6 +5,8 @@ import { SIZE, bounds, placesOf, route } from "./layout.js";
 import { effective } from "./model.js";
 
 const MARGIN = 28;
+// A long campaign begins with its top at a size that can be read, rather than with all of it.
+const READABLE = 1.8;
 
 export class View {
   constructor(box, keys) {
@@ -40,7 +42,7 @@ export class View {
     for (const stage of model.stages) this.updateNode(stage.id, this.stageFacts(model, stage));
     this.boxesInTheWay = model.stages.map((stage) => [stage.id, this.places.get(stage.id)]);
     for (const link of model.links) this.updateLink(link);
-    if (!this.frame) this.fit();
+    if (!this.frame) this.fit(READABLE);
   }
 
   keep(map, ids, make, parent) {
@@ -192,20 +194,21 @@ export class View {
     }
   }
 
-  // Everything in sight, never larger than natural size.
-  fit() {
+  // Everything in sight, never larger than natural size; with a limit only so much that it can be read.
+  fit(most = Infinity) {
     const area = bounds(this.places);
     const [wide, high] = [Math.max(this.picture.clientWidth, 50), Math.max(this.picture.clientHeight, 50)];
-    const scale = Math.max(1, (area.width + 2 * MARGIN) / wide, (area.height + 2 * MARGIN) / high);
+    const needed = Math.max(1, (area.width + 2 * MARGIN) / wide, (area.height + 2 * MARGIN) / high);
+    const scale = Math.min(needed, most);
     const [width, height] = [wide * scale, high * scale];
-    const y = area.height + 2 * MARGIN < height ? area.y - MARGIN : area.y - (height - area.height) / 2;
-    this.fitted = true;
-    this.setFrame({ x: area.x - (width - area.width) / 2, y, width, height });
+    const middle = scale < needed ? this.places.get("home")[0] + SIZE.width / 2 : area.x + area.width / 2;
+    this.fitted = most;
+    this.setFrame({ x: middle - width / 2, y: area.y - MARGIN, width, height });
   }
 
   resized() {
     if (!this.frame) return;
-    if (this.fitted) this.fit();
+    if (this.fitted) this.fit(this.fitted);
     else {
       const { x, y } = this.frame;
       const scale = this.lastScale ?? this.scale;
