@@ -45,6 +45,8 @@ Answer = TypeVar("Answer")
 MAX_OUTPUT_BYTES = 50_000_000
 IDS_AT_ONCE = 500
 HOUSEKEEPING_SECONDS = 3600.0
+STOPPING_SECONDS = 10.0
+STOPPING_LOOK_SECONDS = 0.1
 
 _JOB_ID = re.compile(r"Use job id (\S+) to retrieve output")
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -191,10 +193,19 @@ class HTCondorBatch:
         changed = unchanged = 0
         refused, messages = len(foreign), [f"{name} is not a job of this pool." for name in foreign[:1]]
         for schedd, condition in by_schedd.items():
+            if action == "release":
+                self._await_stopped(schedd, f"({condition}) && {live}")
             done = self._access.act(schedd, action, f"({condition}) && {live}", text)
             changed, unchanged, refused = changed + done.changed, unchanged + done.unchanged, refused + done.refused
             messages += [done.message] if done.message else []
         return ActResult(changed, unchanged, refused, " ".join(messages))
+
+    def _await_stopped(self, schedd: str, condition: str) -> None:
+        """Wait for the runs of held jobs to be over: released before, a job can stay idle and be forgotten."""
+        deadline = time.monotonic() + STOPPING_SECONDS
+        while time.monotonic() < deadline and self._access.query(
+                schedd, f"({condition}) && JobStatus == 5 && CurrentHosts > 0", ["ClusterId"], limit=1):
+            time.sleep(STOPPING_LOOK_SECONDS)
 
     def _conditions(self, selection: JobSelection) -> tuple[dict[str, str], list[str]]:
         """What is selected at each schedd, and ids of jobs of no schedd of ours."""

@@ -352,8 +352,10 @@ class Pool:
         self.programs.mkdir(exist_ok=True)
         for name in PROGRAMS:
             path = self.programs / name
+            before = f"case $PWD in */sandboxes/*) chown {ACCOUNT_ID}:{ACCOUNT_ID} .;; esac" \
+                if name == "condor_submit" else ":"
             path.write_text(_PROGRAM.format(pid=self.master_pid, root=self.root, program=name, user=ACCOUNT_ID,
-                                            tokens=self.token_directory))
+                                            tokens=self.token_directory, before=before))
             path.chmod(0o755)
 
     def _make_token(self) -> None:
@@ -418,9 +420,12 @@ node{number}.MEMORY = 12000
 node{number}.GLIDEIN_Site = "{site}"
 """
 
-# An ordinary user, who may read what the tests' root account has written: condor_submit refuses root.
+# An ordinary user, who may read what the tests' root account has written: condor_submit refuses root. It asks for the
+# rights to its directory in a way that no capability helps with, so the directory is given to the user, whose own it
+# is where the service has an account.
 _PROGRAM = """\
 #!/bin/sh
+{before}
 exec nsenter --mount=/proc/{pid}/ns/mnt chroot {root} setpriv --reuid {user} --regid {user} --clear-groups \\
     --inh-caps +dac_override,+dac_read_search --ambient-caps +dac_override,+dac_read_search \\
     env CONDOR_CONFIG=/pool/condor_config _CONDOR_SEC_TOKEN_DIRECTORY="${{_CONDOR_SEC_TOKEN_DIRECTORY:-{tokens}}}" \\
