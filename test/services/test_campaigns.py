@@ -605,6 +605,16 @@ def test_a_clone_has_the_text_under_another_name(world, save, owner):
     assert (len(rows["job_types"]), len(rows["login_setups"]), len(rows["campaign_stages"])) == (1, 1, 6)
 
 
+@pytest.mark.parametrize(("before", "typed", "kept"), [
+    ("a\nb\n", "a\r\nx\r\nb\r\n", "a\nx\nb\n"), ("a\r\nb\r\n", "a\r\nx\r\n", "a\r\nx\r\n"),
+    ("a\r\nb\nc\n", "a\r\nb\r\nx\r\nc\r\n", "a\r\nb\nx\nc\n"), ("", "a\r\nb", "a\nb"),
+    ("a\nb", "a\r\nb", "a\nb"), ("a\nb", "a\r\nb\r\n", "a\nb\n"), ("", "", ""),
+], ids=["LF", "CRLF", "mixed", "new", "no end", "an end is added", "nothing"])
+def test_a_text_from_a_form_keeps_the_line_ends_of_the_text_before(before, typed, kept):
+    """Browsers send all lines with CR and LF, whatever they were shown."""
+    assert campaigns.with_own_line_ends(typed.encode(), before) == kept.encode()
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "x" * 201, "None", "two\nlines", "a]b"])
 def test_a_clone_needs_a_name_that_can_be_written(world, save, owner, name):
     """A name that a text cannot hold is refused before anything is stored."""

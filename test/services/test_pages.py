@@ -469,6 +469,22 @@ def test_each_face_of_a_submission_shows_its_matter(world, owner, campaign, subm
         assert not any("key-" in row["value"] for row in page["environment"])
 
 
+@pytest.mark.parametrize("state", ["unknown", "delivered", "transferred", "consumed", "completed", "skipped", "failed",
+                                   "cancelled"])
+def test_every_file_can_be_found_by_one_filter(world, owner, submission, state):
+    """Whatever the catalogue calls what became of it."""
+    with world.core.db.write() as session:
+        session.add(SubmissionFile(submission_id=submission, direction="in", file_name="f1", state=state,
+                                   updated=world.core.clock()))
+    page = submission_pages.submission_page(world.core, owner, url, submission, face="files")
+
+    found = [choice["label"] for choice in page["file_states"][1:] if submission_pages.submission_page(
+        world.core, owner, url, face="files", submission_id=submission,
+        state=arguments_of(choice["url"])["state"])["files"]]
+
+    assert len(found) == 1
+
+
 def test_jobs_are_sorted_and_filtered(world, owner, submission):
     """By any column that the table offers, without losing one."""
     job = row_of(world, Job, submission_id=submission)

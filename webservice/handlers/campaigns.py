@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from poms.webservice.errors import Invalid
+from poms.webservice.errors import Conflict, Invalid, Problem
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Message, Page, Text
 from poms.webservice.handlers.params import Upload, choice, count, flag, number, numbers, text, upload
 from poms.webservice.handlers.routing import Need, Routes
@@ -86,9 +86,19 @@ def upload_text(call: Call) -> Answer:
     sent = call["campaign_file"] or call["campaign_text"]
     if sent is None:
         raise Invalid("Choose a file or type the text.", field="campaign_file")
-    result = campaigns.save_text(
-        call.core, call.actor, sent.data, source="upload" if sent.name else "page", dry_run=call["dry_run"],
-        base_version=call["base_version"], message=call["message"])
+    data = sent.data
+    if not sent.name and call.identity.via_browser:
+        before = campaigns.version_text(call.core, call.actor, call["campaign_id"]) if call["campaign_id"] else ""
+        data = campaigns.with_own_line_ends(data, before)
+    try:
+        result = campaigns.save_text(
+            call.core, call.actor, data, source="upload" if sent.name else "page", dry_run=call["dry_run"],
+            base_version=call["base_version"], message=call["message"])
+    except Conflict as conflict:
+        if call.wants == "json":
+            raise
+        # The page comes back with what was typed: it must not be lost because somebody else was faster.
+        return _result_page(call, sent, SaveResult(call["dry_run"], problems=(Problem("", str(conflict)),)), status=409)
     saved = not result.problems and not result.dry_run
     if saved and call.wants != "json":
         title = f"Saved {result.name} as version {result.version}" if result.changed else "Nothing to save"
@@ -96,10 +106,11 @@ def upload_text(call: Call) -> Answer:
     return _result_page(call, sent, result)
 
 
-def _result_page(call: Call, sent: Upload, result: SaveResult) -> Answer:
-    status = 400 if result.problems else 200
+def _result_page(call: Call, sent: Upload, result: SaveResult, *, status: int = 0) -> Answer:
+    status = status or (400 if result.problems else 200)
     messages = tuple(Message("problem", "Look at this before saving", warning) for warning in result.warnings)
-    typed = sent.data.decode("utf-8", "replace")
+    # What is too long to be saved is too long to be put right on a page.
+    typed = sent.data.decode("utf-8", "replace") if len(sent.data) <= campaigns.LONGEST_TEXT else ""
     if call["campaign_id"] and call.wants != "json":
         return Page(texts.text_page(call.core, call.actor, call.url, call["campaign_id"], result=result, typed=typed),
                     template="campaign_text.html", status=status, messages=messages)

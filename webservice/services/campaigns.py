@@ -139,6 +139,20 @@ def version_text(core: Core, actor: Actor, campaign_id: int, number: int | None 
         return _version_text(session, row, row.version_number if number is None else number)
 
 
+def with_own_line_ends(data: bytes, before: str) -> bytes:
+    """A text that came out of a form, with the line ends of the text before where it has the same lines.
+
+    Browsers send every line of a form with CR and LF: without this, each edit on a page would change every line.
+    """
+    ends: dict[bytes, bytes] = {}
+    for line in _LINE.findall(before):
+        text = line.rstrip("\r\n")
+        ends.setdefault(text.encode(), line[len(text):].encode() or b"\n")
+    common = max((b"\n", b"\r\n", b"\r"), key=list(ends.values()).count)
+    lines = data.replace(b"\r\n", b"\n").split(b"\n")
+    return b"".join(line + ends.get(line, common) for line in lines[:-1]) + lines[-1]
+
+
 def compare_versions(core: Core, actor: Actor, campaign_id: int, old: int, new: int) -> list[dict[str, str]]:
     """The difference of two versions, for people."""
     return diff_lines(version_text(core, actor, campaign_id, old), version_text(core, actor, campaign_id, new))

@@ -121,7 +121,8 @@ def _figures(stage: CampaignStage, this: dict[str, Any]) -> list[dict[str, Any]]
          "note": f"{stage.jobs_idle:,} idle, {stage.jobs_held:,} held"},
         {"label": "Files", "value": f"{stage.files_generated:,}", "unit": "made",
          "note": f"{stage.files_consumed:,} consumed"},
-        {"label": "Failed or removed", "value": f"{stage.jobs_failed + stage.jobs_removed:,}", "unit": "jobs"},
+        {"label": "Failed or removed", "value": f"{stage.jobs_failed + stage.jobs_removed:,}",
+         "unit": "job" if stage.jobs_failed + stage.jobs_removed == 1 else "jobs"},
     ]
 
 
@@ -149,7 +150,8 @@ def _settings(stage: CampaignStage) -> list[dict[str, Any]]:
 def _same(default: Any, value: str) -> bool:
     if isinstance(default, list):
         return bool(default) and _pairs(default) == value
-    return default not in (None, "") and str(default) == value.removesuffix(" %")
+    text = f"{default:g}" if isinstance(default, float) else str(default)
+    return default not in (None, "") and text == value.removesuffix(" %")
 
 
 def _job_type(stage: CampaignStage) -> list[dict[str, Any]]:

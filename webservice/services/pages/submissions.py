@@ -371,6 +371,11 @@ def job_cause(job: Job) -> str:
     return job.hold_reason if job.state == JobState.REMOVED else ""
 
 
+# What the catalogue calls a file, under the words by which the list is filtered: every state is under one of them.
+_FILE_STATES = {"consumed": ("consumed", "completed"), "failed": ("failed", "cancelled"), "skipped": ("skipped",),
+                "delivered": ("delivered", "transferred"), "unknown": ("unknown",)}
+
+
 def _files_face(session: Session, item: Submission, url: Url, _launch: Any, _snapshots: Any, state: str, _sort: str,
                 offset: int) -> dict[str, Any]:
     number = item.submission_id
@@ -379,7 +384,7 @@ def _files_face(session: Session, item: Submission, url: Url, _launch: Any, _sna
         SubmissionFile.file_name).limit(1)) is not None
     listed = query.where(SubmissionFile.direction == ("in" if has_input else "out"))
     if state:
-        listed = listed.where(SubmissionFile.state == state)
+        listed = listed.where(SubmissionFile.state.in_(_FILE_STATES.get(state, (state,))))
     rows = session.scalars(listed.order_by(SubmissionFile.file_name).offset(offset).limit(FILES_PAGE + 1)).all()
     shown, more = rows[:FILES_PAGE], len(rows) > FILES_PAGE
     outputs: dict[str, list[dict[str, Any]]] = {}
