@@ -41,8 +41,13 @@ def seed(request: pytest.FixtureRequest) -> int:
     return request.config.getoption("--seed")
 
 
+# What takes minutes begins first, so that no worker is left with it alone at the end.
+LONG = ("scenarios", "htcondor", "test_bench", "test_faults", "test_sample_plugin", "test_scripts")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that run many schedules may take as much longer as there are schedules."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))
     schedules = config.getoption("--schedules") or SCHEDULES_IN_THE_ORDINARY_RUN
     for item in items:
         if item.get_closest_marker("faults"):

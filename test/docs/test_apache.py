@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,14 +61,20 @@ class Front:
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def open_directory() -> Iterator[Path]:
+    """Apache reads its files as another user, who cannot enter pytest's own directories."""
+    with tempfile.TemporaryDirectory(prefix="poms-apache-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def front(open_directory: Path) -> Iterator[Front]:
     """Both, on ports of their own; logins are by password, everything else is as it is shown."""
     modules = modules_directory()
     if PROGRAM is None or modules is None:
         lacking("apache", "apache2 with mod_proxy_http was not found; install it")
-    directory = tmp_path_factory.mktemp("apache")
-    # Apache reads its files as another user, whichever way the tests are run.
-    directory.parent.chmod(0o755)
+    directory = open_directory
     port, behind = free_port(), free_port()
     ini = write_service(directory, behind)
     secret = config.load(ini).secret("identity_proxy")
@@ -114,10 +121,6 @@ def write_apache(directory: Path, modules: Path, port: int, behind: int, secret:
         assert shown in text
         text = text.replace(shown, used)
     user = "User www-data\nGroup www-data\n" if os.geteuid() == 0 and Path("/etc/debian_version").exists() else ""
-    if os.geteuid() == 0:
-        # Its workers run as another account and must reach the passwords.
-        for each in (directory, *directory.parents[:2]):
-            each.chmod(0o755)
     conf = directory / "httpd.conf"
     loaded = "".join(f"LoadModule {name}_module {modules}/mod_{name}.so\n" for name in MODULES)
     conf.write_text(f'ServerRoot "{directory}"\nPidFile "{directory}/httpd.pid"\nErrorLog "{directory}/error.log"\n'
