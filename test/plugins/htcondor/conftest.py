@@ -53,7 +53,7 @@ def shared_path() -> Iterator[Path]:
 
 def make_backend(pool, data_dir: Path, **options) -> HTCondorBatch:
     settings = {"collector": pool.collector, "schedds": [pool.schedds[0]], "pool": "test",
-                "token_directory": str(pool.token_directory), "access": "bindings", "config": "none",
+                "token_directory": str(pool.token_directory), "access": "auto", "config": "none",
                 "default_memory_mb": 500, "programs": str(pool.programs), **options}
     context = PluginContext(experiment="samdev", options=settings, data_dir=data_dir, database_url="", public_url="",
                             clock=lambda: datetime.now(UTC), secret=lambda name: name)
