@@ -11,7 +11,7 @@ from poms.webservice.model.campaigns import (
     StageStatusCount,
     Tag,
 )
-from poms.webservice.model.people import Experiment, Experimenter, Membership, ServiceSetting
+from poms.webservice.model.people import Experiment, Experimenter, ListColumns, Membership, ServiceSetting
 from poms.webservice.model.schedules import Schedule
 from poms.webservice.model.submissions import (
     AgentTask,
@@ -28,7 +28,8 @@ from poms.webservice.model.submissions import (
 
 __all__ = [
     "AgentTask", "Base", "Campaign", "CampaignDependency", "CampaignStage", "CampaignTag", "CampaignVersion",
-    "Delivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch", "LoginSetup", "Membership",
+    "Delivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch", "ListColumns", "LoginSetup",
+    "Membership",
     "Recovery", "Schedule", "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile",
     "SubmissionHistory", "SubmissionStatus", "Tag",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from poms.webservice.model.base import Base, UtcDateTime
+from poms.webservice.model.base import Base, Json, UtcDateTime
 
 
 class Experiment(Base):
@@ -69,3 +70,14 @@ class ServiceSetting(Base):
     changed_by: Mapped[int | None] = mapped_column(ForeignKey("experimenters.experimenter_id"))
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     reason: Mapped[str | None] = mapped_column(Text)
+
+
+class ListColumns(Base):
+    """The columns that a person sees in a list, as far as they differ from the usual ones."""
+
+    __tablename__ = "list_columns"
+
+    experimenter_id: Mapped[int] = mapped_column(ForeignKey("experimenters.experimenter_id", ondelete="CASCADE"),
+                                                 primary_key=True, autoincrement=False)
+    list_name: Mapped[str] = mapped_column(Text, primary_key=True)
+    columns: Mapped[dict[str, Any]] = mapped_column(Json)
