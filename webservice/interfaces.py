@@ -615,12 +615,17 @@ class RequestFacts:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sent a request. ``via_browser`` identities need CSRF defence for changes."""
+    """Who sent a request. ``via_browser`` identities need CSRF defence for changes.
+
+    ``experiments``: the only ones in which this identity counts, for credentials that an experiment gave; None: in all
+    of the person's. It only ever takes rights away.
+    """
 
     username: str
     source: str
     via_browser: bool = True
     display_name: str = ""
+    experiments: frozenset[str] | None = None
 
 
 @runtime_checkable

@@ -98,7 +98,7 @@ class Exchange:
             identity = source.identify(self.facts)
             if identity is not None:
                 with self.core.db.read() as session:
-                    self.person = people.sign_in(session, identity.username)
+                    self.person = people.within(people.sign_in(session, identity.username), identity.experiments)
                 return identity
         raise NotAuthenticated("Nobody said who sent this request. Sign in at the front end of this service, or use "
                                "a certificate or token.")

@@ -7,7 +7,7 @@ once. Not for what a role may do to an item (that is ``services.permissions``).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
@@ -58,6 +58,13 @@ def sign_in(session: Session, username: str) -> Person:
         name=f"{row.first_name} {row.last_name}".strip() or row.username, is_root=row.root,
         memberships=tuple((experiment, role) for _, experiment, role in rows if experiment),
         session_experiment=row.session_experiment, session_role=row.session_role)
+
+
+def within(person: Person, experiments: frozenset[str] | None) -> Person:
+    """The person as far as some experiments go: no membership elsewhere, and nothing that is of the whole service."""
+    if experiments is None:
+        return person
+    return replace(person, is_root=False, memberships=tuple(one for one in person.memberships if one[0] in experiments))
 
 
 def act_as(session: Session, person: Person, experiment: str = "", role: str = "", *,
