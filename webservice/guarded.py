@@ -20,6 +20,7 @@ from poms.webservice.interfaces import (
     LaunchPlan,
     LaunchTransport,
     SplitType,
+    StopSignal,
     SubmitOutcome,
     TransportResult,
 )
@@ -160,12 +161,14 @@ class GuardedTransport(_Guarded):
         return self._attribute("dies_with_caller")
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
         """Raises BackendUnavailable only if nothing was started; a run that was given up, or broke, is in doubt."""
+        more = {} if stop is None else {"stop": stop}
+
         def attempt() -> TransportResult | BackendUnavailable:
             try:
                 return self._target().run(host, account, script, log=log, timeout_seconds=timeout_seconds,
-                                          max_output_bytes=min(max_output_bytes, self._most_output_bytes))
+                                          max_output_bytes=min(max_output_bytes, self._most_output_bytes), **more)
             except BackendUnavailable as not_started:
                 return not_started
 

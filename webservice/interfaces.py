@@ -171,6 +171,15 @@ class TransportResult:
 
 
 @runtime_checkable
+class StopSignal(Protocol):
+    """Says when a launch is called off. ``fileno`` is readable from then on, for who waits for descriptors."""
+
+    def is_set(self) -> bool: ...
+
+    def fileno(self) -> int: ...
+
+
+@runtime_checkable
 class LaunchTransport(Protocol):
     """Runs a launch script as an account on a host; ``local`` here, ``ssh`` elsewhere.
 
@@ -181,11 +190,11 @@ class LaunchTransport(Protocol):
     dies_with_caller: bool
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
         """Run ``script`` (bash, given over standard input), copying its output to ``log`` as it comes.
 
         Raises BackendUnavailable only when certainly nothing was started; any later doubt is a result without an
-        exit status. When the time or output limit is passed the whole process group is ended.
+        exit status. When the time or output limit is passed, or ``stop`` is set, the whole process group is ended.
         """
         ...
 

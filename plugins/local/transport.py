@@ -22,9 +22,10 @@ from typing import BinaryIO
 
 from poms.webservice.errors import BackendUnavailable, Invalid, Problem
 from poms.webservice.hookspecs import hookimpl
-from poms.webservice.interfaces import Offer, PluginContext, TransportResult
+from poms.webservice.interfaces import Offer, PluginContext, StopSignal, TransportResult
 
 GRACE_SECONDS = 2.0
+CALLED_OFF = "The launch was stopped: it was called off."
 PIECE_BYTES = 65536
 
 # A small process of its own between the service and bash. It holds the reading end of a pipe whose only
@@ -78,11 +79,12 @@ class LocalTransport:
         self._bash = bash
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
         """Run the script in bash with nothing on its standard input; see ``LaunchTransport``."""
         _require_here(host, account)
         with _started(self._bash, script) as process:
-            ending = _follow(process, log=log, timeout_seconds=timeout_seconds, max_output_bytes=max_output_bytes)
+            ending = _follow(process, log=log, timeout_seconds=timeout_seconds, max_output_bytes=max_output_bytes,
+                             stop=stop)
         output = ending.output.decode(errors="replace")
         if ending.reason:
             return TransportResult(None, output, ending.reason)
@@ -161,7 +163,7 @@ class _Ending:
 
 
 def _follow(process: subprocess.Popen[bytes], *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int) -> _Ending:
+            max_output_bytes: int, stop: StopSignal | None) -> _Ending:
     """Copy output to the log as it comes, until the script has ended or must be stopped."""
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
@@ -172,6 +174,8 @@ def _follow(process: subprocess.Popen[bytes], *, log: BinaryIO, timeout_seconds:
         with selectors.DefaultSelector() as selector:
             selector.register(exited, selectors.EVENT_READ)
             selector.register(process.stdout, selectors.EVENT_READ)
+            if stop is not None:
+                selector.register(stop, selectors.EVENT_READ)
             while True:
                 # The script's own end counts, not the end of its output: a background process of it may hold
                 # the pipe open for ever.
@@ -187,6 +191,8 @@ def _follow(process: subprocess.Popen[bytes], *, log: BinaryIO, timeout_seconds:
                         selector.unregister(process.stdout)
                 elif not events:
                     ending.reason = f"The launch was stopped: it had not ended after {timeout_seconds:g} seconds."
+                if stop is not None and stop.is_set():
+                    ending.reason = ending.reason or CALLED_OFF
                 if ending.reason:
                     return ending
                 if time.monotonic() >= deadline:

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from poms.plugins.ssh import remote
+from poms.webservice.interfaces import StopSignal
 
 PIECE_BYTES = 65536
+CALLED_OFF = "The launch was stopped: it was called off."
 MOST_COMPLAINTS = 65536
 LOGIN_GRACE_SECONDS = 30.0
 """What a slow login (tickets, automounted homes) may take beyond the connection itself."""
@@ -44,7 +46,8 @@ class Conversation:
     """Talks to ``remote.LAUNCH`` through the pipes of a running ssh; ``hold`` returns when it is over."""
 
     def __init__(self, process: subprocess.Popen[bytes], script: bytes, *, log: BinaryIO, deadline: float,
-                 timeout_seconds: float, login_seconds: float, max_output_bytes: int) -> None:
+                 timeout_seconds: float, login_seconds: float, max_output_bytes: int,
+                 stop: StopSignal | None = None) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -56,6 +59,7 @@ class Conversation:
         self._timeout_seconds = timeout_seconds
         self._ready_by = min(deadline, time.monotonic() + login_seconds)
         self._max_output_bytes = max_output_bytes
+        self._stop = stop
         self._key = secrets.token_hex(8)
         self._to_send = memoryview(b"")
         self._line = bytearray()
@@ -72,6 +76,8 @@ class Conversation:
             with self._selector as selector:
                 for descriptor in (exited, self._stdout.fileno(), self._stderr.fileno()):
                     selector.register(descriptor, selectors.EVENT_READ)
+                if self._stop is not None:
+                    selector.register(self._stop, selectors.EVENT_READ)
                 while not self.course.stopped:
                     ready = {key.fd for key, _ in selector.select(max(0.0, self._wake_at() - time.monotonic()))}
                     self._attend(ready)
@@ -80,6 +86,8 @@ class Conversation:
                         break
                     if self._is_over():
                         break
+                    if self._stop is not None and self._stop.is_set():
+                        self.course.stopped = CALLED_OFF
                     self._watch_time()
         finally:
             os.close(exited)

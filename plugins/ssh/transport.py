@@ -19,7 +19,7 @@ from poms.plugins.ssh.connection import Connection
 from poms.plugins.ssh.conversation import LOGIN_GRACE_SECONDS, Conversation, Course
 from poms.plugins.ssh.reasons import explain
 from poms.webservice.errors import BackendUnavailable, Invalid
-from poms.webservice.interfaces import PluginContext, TransportResult
+from poms.webservice.interfaces import PluginContext, StopSignal, TransportResult
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class SshTransport:
         self._connection = Connection.of(context)
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
         """Run the script in bash over there with nothing on its standard input; see ``LaunchTransport``."""
         connection = self._connection
         connection.require_allowed(host, account)
@@ -48,7 +48,7 @@ class SshTransport:
         with self._started(host, account, remote.LAUNCH) as process:
             conversation = Conversation(
                 process, text, log=log, deadline=time.monotonic() + timeout_seconds, timeout_seconds=timeout_seconds,
-                login_seconds=login_seconds, max_output_bytes=max_output_bytes)
+                login_seconds=login_seconds, max_output_bytes=max_output_bytes, stop=stop)
             ended = ""
             try:
                 course = conversation.hold()

@@ -125,6 +125,7 @@ def test_held_launches_are_listed_and_let_go(running, campaign):
     listed = json.loads(running.poms("held", "list", "--json")[1])
 
     assert "disk full" in running.poms("held", "list")[1]
+    holds.hold_stages(running.world.core, campaign.owner, [campaign.stage("gen")], hold=False)
     assert running.poms("held", "release", listed[0]["id"])[:2] == (0, "1 of 1 launches released\n")
     assert running.world.launches()[0].state == "owed"
 

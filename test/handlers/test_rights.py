@@ -36,7 +36,9 @@ def held_launch(site, made) -> int:
     from poms.webservice.services import holds
 
     holds.hold_stages(site.core, made.owner, [made.stage("reco")], hold=True)
-    return site.world.launch(made, "reco").launch_id
+    held = site.world.launch(made, "reco").launch_id
+    holds.hold_stages(site.core, made.owner, [made.stage("reco")], hold=False)
+    return held
 
 
 @pytest.mark.parametrize("route", ABOUT_ITEMS, ids=lambda route: route.name)

@@ -16,6 +16,7 @@ import pytest
 
 from poms.plugins.local.transport import LocalTransport
 from poms.webservice.errors import BackendUnavailable, Invalid
+from poms.webservice.services.launches import CallOff
 
 
 def run(script: str, *, host="localhost", account="", timeout_seconds=30.0, max_output_bytes=1_000_000):
@@ -40,6 +41,23 @@ def test_output_and_status_come_back():
     result, log = run("echo out; echo err >&2; exit 3")
 
     assert (result.exit_status, result.output, log) == (3, "out\nerr\n", b"out\nerr\n")
+
+
+def test_a_launch_that_is_called_off_ends_with_its_group():
+    """The script and what it started are gone when the transport comes back; what it came to is in doubt."""
+    stop = CallOff()
+
+    class Log(io.BytesIO):
+        def write(self, data):
+            stop.set()
+            return super().write(data)
+
+    result = LocalTransport().run("localhost", "", "trap '' TERM; sleep 1000 & echo $! $$; wait; wait", log=Log(),
+                                  timeout_seconds=600, max_output_bytes=1000, stop=stop)
+
+    assert (result.exit_status, result.reason) == (None, "The launch was stopped: it was called off.")
+    for pid in result.output.split():
+        await_gone(int(pid))
 
 
 def test_a_command_that_reads_cannot_eat_the_script():

@@ -297,6 +297,7 @@ def test_a_launch_held_for_a_detached_stage_is_not_launched(world, save, owner):
     holds.hold_stages(world.core, owner, [third], hold=True, reason="disk full")
     held = launching.launch(world.core, owner, LaunchRequest(third, "k")).launch_id
     save(without(SHORT, "campaign_stage third", "dependencies third"))
+    holds.hold_stages(world.core, owner, [third], hold=False)
 
     launches.release_held(world.core, owner.username, [held], owner.experiment)
     world.work_on_launches()

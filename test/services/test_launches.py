@@ -568,7 +568,7 @@ def test_a_launch_that_waits_can_be_aborted(world, campaign):
 
 
 def test_a_launch_under_way_is_aborted_and_its_jobs_are_taken_away(world, campaign):
-    """The script is let run on; whatever it submits is removed as soon as that is known."""
+    """Whatever it submitted before its script could be ended is removed as soon as that is known."""
     number = world.launch(campaign, "gen").submission_id
     world.batch.plan("submit", lambda: launches.abort(world.core, "lena", "samdev", number))
 

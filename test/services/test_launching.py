@@ -146,13 +146,42 @@ def test_a_released_launch_is_worked_out_afresh(world):
         "raw_slice0_files2", "raw_slice1_files2"]
 
 
-def test_releasing_while_still_held_keeps_it(world):
-    """A launch released into a hold is kept again."""
+def test_releasing_while_still_held_is_refused(world):
+    """A launch that would be kept again at once is not called released; the refusal says what holds it."""
     campaign = world.campaign_with(stage("gen"))
-    world.change(CampaignStage, campaign.stage("gen"), hold_experimenter_id=campaign.owner.experimenter_id)
+    world.change(CampaignStage, campaign.stage("gen"), hold_experimenter_id=campaign.owner.experimenter_id,
+                 hold_reason="disk full")
     held = world.launch(campaign, "gen")
 
+    with pytest.raises(Conflict, match="disk full.* Allow its launches again"):
+        launches.release_held(world.core, "ann", [held.launch_id], "samdev")
+
+    assert world.launches()[0].state == "held"
+    assert world.events("launch.released") == []
+
+
+def test_of_several_released_launches_those_go_that_may(world):
+    """One whose stage is held still stays; the number says how many went."""
+    campaign = world.campaign_with(stage("gen"), stage("other"))
+    for name in ("gen", "other"):
+        world.change(CampaignStage, campaign.stage(name), hold_experimenter_id=campaign.owner.experimenter_id)
+    held = [world.launch(campaign, name).launch_id for name in ("gen", "other")]
+    world.change(CampaignStage, campaign.stage("other"), hold_experimenter_id=None)
+
+    assert launches.release_held(world.core, "ann", held, "samdev") == 1
+
+    assert [row.state for row in world.launches()] == ["held", "owed"]
+
+
+def test_a_hold_between_release_and_launch_keeps_it_again(world):
+    """Whoever holds the stage before an agent comes to the launch is obeyed."""
+    campaign = world.campaign_with(stage("gen"))
+    who = campaign.owner.experimenter_id
+    world.change(CampaignStage, campaign.stage("gen"), hold_experimenter_id=who)
+    held = world.launch(campaign, "gen")
+    world.change(CampaignStage, campaign.stage("gen"), hold_experimenter_id=None)
     launches.release_held(world.core, "ann", [held.launch_id], "samdev")
+    world.change(CampaignStage, campaign.stage("gen"), hold_experimenter_id=who)
 
     assert world.work_on_launches() == ["held"]
     assert world.launches()[0].lease_owner is None

@@ -11,9 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from poms.webservice.services import launches
 from poms.webservice.services.core import Core
-from poms.webservice.services.launches import Claim
+from poms.webservice.services.launches import CallOff, Claim
 
 log = logging.getLogger(__name__)
+
+CALL_OFF_SECONDS = 2
+"""How soon an agent notices that a launch it works on was called off."""
 
 
 class Launcher:
@@ -23,12 +26,16 @@ class Launcher:
         self.core, self.owner, self.stopping = core, owner, stopping
         self.workers = core.settings.agent.launch_workers
         self._at_work: dict[int, Claim] = {}
+        self._call_offs: dict[int, CallOff] = {}
         self._lock = threading.Lock()
+        self._finished = threading.Event()
 
     def run(self) -> None:
         """Until told to stop; launches that were begun are finished first."""
         keeper = threading.Thread(target=self._keep_leases, name="launch leases", daemon=True)
+        watcher = threading.Thread(target=self._watch_call_offs, name="launch call-offs", daemon=True)
         keeper.start()
+        watcher.start()
         with ThreadPoolExecutor(self.workers, thread_name_prefix="launch") as pool:
             while not self.stopping.is_set():
                 try:
@@ -40,7 +47,9 @@ class Launcher:
                     pool.submit(self._work, claim).add_done_callback(_report)
                 if not claimed:
                     self.stopping.wait(self.core.settings.agent.launch_seconds)
+        self._finished.set()
         keeper.join()
+        watcher.join()
 
     def _claim(self) -> list[Claim]:
         """Fill the free workers; one experiment whose launches hang may keep all of them but one."""
@@ -62,13 +71,34 @@ class Launcher:
             claimed += more
 
     def _work(self, claim: Claim) -> None:
+        stop = CallOff()
+        with self._lock:
+            self._call_offs[claim.launch_id] = stop
         try:
-            state = launches.work_on(self.core, claim)
+            state = launches.work_on(self.core, claim, stop=stop)
             log.info("launch worked on", extra={"launch_id": claim.launch_id, "submission_id": claim.submission_id,
                                                 "experiment": claim.experiment, "state": state})
         finally:
             with self._lock:
                 self._at_work.pop(claim.launch_id, None)
+                self._call_offs.pop(claim.launch_id, None)
+
+    def _watch_call_offs(self) -> None:
+        """End the scripts of launches that a person called off."""
+        while not self._finished.wait(CALL_OFF_SECONDS):
+            with self._lock:
+                held = [self._at_work[number] for number, stop in self._call_offs.items() if not stop.is_set()]
+            if not held:
+                continue
+            try:
+                over = launches.called_off(self.core, held)
+            except SQLAlchemyError:
+                log.exception("the database did not say which launches were called off")
+                continue
+            with self._lock:
+                stops = [self._call_offs[number] for number in over if number in self._call_offs]
+            for stop in stops:
+                stop.set()
 
     def _keep_leases(self) -> None:
         """Prolong at a third of the lease, so that two attempts at prolonging may fail."""

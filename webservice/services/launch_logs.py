@@ -5,14 +5,19 @@ The name of a log is stored with its launch and never made from a request, so no
 
 from __future__ import annotations
 
+import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 
 from poms.webservice.errors import NotFound
 from poms.webservice.model import Launch
 from poms.webservice.services.core import Core
+
+log = logging.getLogger(__name__)
 
 PIECE_BYTES = 256 * 1024
 
@@ -25,6 +30,44 @@ class LogPiece:
     offset: int
     next_offset: int
     ended: bool
+
+
+class LaunchLog(io.RawIOBase):
+    """A log that grows while a launch runs. Only ``begin`` fails for want of room: see ``write``."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        self.lacking = ""
+
+    def begin(self, line: str) -> None:
+        """Write the first line; raises OSError, since a launch without a log is not begun."""
+        self._append(line.encode())
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        """Append what there is room for. A script that submits is not stopped halfway because a disk is full.
+
+        ``lacking`` then says why the log is not complete; nothing more is written to it.
+        """
+        if not self.lacking:
+            try:
+                self._append(data)
+            except OSError as problem:
+                self.lacking = str(problem)
+                log.warning("a launch log is not complete", extra={"path": self._file.name, "reason": self.lacking})
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _append(self, data: Any) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left):]
 
 
 def path_of(core: Core, log_name: str) -> Path:

@@ -7,8 +7,11 @@ nothing. Before a second attempt the batch system is asked, queue and history; n
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+import threading
+import weakref
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import BinaryIO
 
@@ -23,8 +26,16 @@ from poms.webservice.errors import (
     NotAllowed,
     NotFound,
 )
-from poms.webservice.interfaces import FoundCluster, JobSelection, LaunchPlan, SubmitOutcome
-from poms.webservice.model import Launch, Submission
+from poms.webservice.interfaces import (
+    FoundCluster,
+    JobSelection,
+    LaunchPlan,
+    LaunchTransport,
+    StopSignal,
+    SubmitOutcome,
+    TransportResult,
+)
+from poms.webservice.model import CampaignStage, Launch, Submission
 from poms.webservice.rules import shell
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import FINAL, Status
@@ -35,6 +46,12 @@ log = logging.getLogger(__name__)
 
 MAX_FAILURES = 5
 """How often a launch is tried again when something outside POMS does not answer, before a person is asked."""
+
+WAIT_SECONDS = 30
+"""How long a launch in doubt is left alone before the batch system is asked about it."""
+
+STOPPED_SECONDS = 2
+"""The same after its script was ended because the launch was called off."""
 
 AGENT = "poms"
 
@@ -83,17 +100,46 @@ def renew(core: Core, claims: Iterable[Claim]) -> None:
                             .values(lease_until=until))
 
 
-def work_on(core: Core, claimed: Claim) -> str:
+class CallOff:
+    """A ``StopSignal`` that is set once; its descriptor lives as long as anybody who may wait for it."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._set = threading.Event()
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def set(self) -> None:
+        self._set.set()
+        os.eventfd_write(self._descriptor, 1)
+
+    def is_set(self) -> bool:
+        return self._set.is_set()
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+
+def called_off(core: Core, claims: Collection[Claim]) -> set[int]:
+    """Which of these launches need not go on, as their submission was ended meanwhile; their numbers."""
+    with core.db.read() as session:
+        return set(session.scalars(
+            select(Launch.launch_id).join(Submission, Submission.submission_id == Launch.submission_id)
+            .where(Launch.launch_id.in_([each.launch_id for each in claims]),
+                   Submission.status_id.in_([int(status) for status in FINAL]))))
+
+
+def work_on(core: Core, claimed: Claim, *, stop: StopSignal | None = None) -> str:
     """Bring one claimed launch as far as it goes now; returns the state it is in, for the log.
 
-    Whatever goes wrong is recorded on the launch: it is tried again, or shown to a person.
+    Whatever goes wrong is recorded on the launch: it is tried again, or shown to a person. When ``stop`` is set the
+    launch script that runs is ended.
     """
     try:
         if claimed.state == "owed":
             outcome = launching.settle_owed(core, claimed.launch_id, claimed.epoch)
             if outcome.state != "queued":
                 return outcome.state
-        return _submit(core, claimed)
+        return _submit(core, claimed, stop)
     except launching.NoMoreSplits as end:
         return _give_up(core, claimed, "skipped", str(end), "split.end")
     except BackendUnavailable as silent:
@@ -108,14 +154,23 @@ def work_on(core: Core, claimed: Claim) -> str:
 
 
 def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str) -> int:
-    """Let held launches go: they become owed and are worked out afresh."""
-    now, count = core.clock(), 0
+    """Let held launches go: they become owed and are worked out afresh; returns how many.
+
+    Those that would be held again at once stay as they are. Raises Conflict, with the reason, if that is all of them.
+    """
+    now, count, kept = core.clock(), 0, ""
     with core.db.write() as session:
         for row in _held_rows(session, launch_ids, experiment):
+            still = launching.held_because(session, session.get_one(CampaignStage, row.campaign_stage_id))
+            if still:
+                row.hold_reason = kept = still
+                continue
             row.state, row.hold_reason, row.not_before = "owed", None, now
             count += 1
             events.record(session, "launch.released", now, actor_name, experiment=row.experiment,
                           campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, launch_id=row.launch_id)
+    if kept and not count:
+        raise Conflict(f"{kept}. Allow its launches again, then release what was kept.")
     return count
 
 
@@ -154,8 +209,8 @@ def take_over(core: Core, actor: Actor, launch_ids: Iterable[int]) -> int:
 def abort(core: Core, actor_name: str, experiment: str, submission_id: int, *, reason: str = "") -> None:
     """Call off the launch of a submission that is still New.
 
-    A script that runs already is not interrupted: ``work_on`` removes what it submits as soon as that is known.
-    Raises NotFound, and Conflict if there are jobs or it ended.
+    The agent that runs its script ends that within seconds (``called_off``); what was submitted is removed as soon as
+    it is known. Raises NotFound, and Conflict if there are jobs or it ended.
     """
     now, why = core.clock(), f"launch aborted: {reason}" if reason else "launch aborted"
     with core.db.write() as session:
@@ -177,7 +232,7 @@ def abort(core: Core, actor_name: str, experiment: str, submission_id: int, *, r
 # ------------------------------------------------------------------------------------ submitting
 
 
-def _submit(core: Core, claimed: Claim) -> str:
+def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
     with core.db.read() as session:
         row = session.get_one(Launch, claimed.launch_id)
         document, attempt, log_name, started_at = row.plan, row.attempt, row.log_name, row.started_at
@@ -195,7 +250,7 @@ def _submit(core: Core, claimed: Claim) -> str:
     plan = launching.plan_from_document(document, attempt + 1)
     if not _begin_attempt(core, claimed):
         return "lost"
-    outcome = _run_script(core, plan, log_name)
+    outcome = _run_script(core, plan, log_name, stop)
     if outcome.kind == "not_started":
         return _take_back(core, claimed, outcome.message or "the launch could not be begun", started_at)
     if outcome.kind == "refused":
@@ -206,7 +261,9 @@ def _submit(core: Core, claimed: Claim) -> str:
         return _give_up(core, claimed, "failed", outcome.message or "the launch script submitted no jobs",
                         "launch.failed", exit_status=outcome.exit_status)
     if outcome.kind == "unclear":
-        return _wait(core, claimed, outcome.message or "the launch script's answer was lost")
+        stopped = stop is not None and stop.is_set()
+        return _wait(core, claimed, outcome.message or "the launch script's answer was lost",
+                     most_seconds=STOPPED_SECONDS if stopped else WAIT_SECONDS)
     try:
         found = jobs.find(submission_id)
     except BackendUnavailable:
@@ -215,9 +272,27 @@ def _submit(core: Core, claimed: Claim) -> str:
     return _started(core, claimed, found, "launch.started", outcome)
 
 
-def _run_script(core: Core, plan: LaunchPlan, log_name: str) -> SubmitOutcome:
+@dataclass(frozen=True)
+class _Stoppable:
+    """A transport whose scripts end when the signal is set; back ends need not know of it."""
+
+    transport: LaunchTransport
+    stop: StopSignal | None
+
+    @property
+    def dies_with_caller(self) -> bool:
+        return self.transport.dies_with_caller
+
+    def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
+            max_output_bytes: int) -> TransportResult:
+        return self.transport.run(host, account, script, log=log, timeout_seconds=timeout_seconds,
+                                  max_output_bytes=max_output_bytes, stop=self.stop)
+
+
+def _run_script(core: Core, plan: LaunchPlan, log_name: str, stop: StopSignal | None) -> SubmitOutcome:
     """Run one attempt. What raises before, or instead of, the submit has begun nothing."""
-    jobs, transport = core.backends.jobs(plan.experiment), core.backends.transport(plan.experiment)
+    jobs = core.backends.jobs(plan.experiment)
+    transport = _Stoppable(core.backends.transport(plan.experiment), stop)
     try:
         script = shell.launch_script(plan, jobs.environment(plan))
         launch_log = _begin_log(core, plan, log_name)
@@ -225,17 +300,19 @@ def _run_script(core: Core, plan: LaunchPlan, log_name: str) -> SubmitOutcome:
         return SubmitOutcome("not_started", message=str(problem))
     with launch_log:
         try:
-            return jobs.submit(plan, script, transport, launch_log, core.settings.agent.launch_timeout_seconds)
+            outcome = jobs.submit(plan, script, transport, launch_log, core.settings.agent.launch_timeout_seconds)
         except BackendUnavailable as problem:
             return SubmitOutcome("not_started", message=str(problem))
+        if launch_log.lacking:
+            told = f"{outcome.message} The launch log is not complete: {launch_log.lacking}".strip()
+            outcome = replace(outcome, message=told)
+        return outcome
 
 
-def _begin_log(core: Core, plan: LaunchPlan, log_name: str) -> BinaryIO:
-    path = launch_logs.path_of(core, log_name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    launch_log = path.open("ab", buffering=0)
+def _begin_log(core: Core, plan: LaunchPlan, log_name: str) -> launch_logs.LaunchLog:
+    launch_log = launch_logs.LaunchLog(launch_logs.path_of(core, log_name))
     try:
-        launch_log.write(f"== attempt {plan.attempt} of submission {plan.submission_id} ==\n".encode())
+        launch_log.begin(f"== attempt {plan.attempt} of submission {plan.submission_id} ==\n")
     except OSError:
         launch_log.close()
         raise
@@ -284,7 +361,8 @@ def _started(core: Core, claimed: Claim, found: list[FoundCluster], kind: str, o
         row = _guarded(session, claimed)
         if row is None:
             return "lost"
-        row.state, row.ended_at, row.message = "launched", now, None
+        row.state, row.ended_at = "launched", now
+        row.message = outcome.message or None if outcome is not None and outcome.kind == "started" else None
         row.exit_status = outcome.exit_status if outcome else None
         row.lease_owner = row.lease_until = None
         submission = submissions.lock(session, row.submission_id)
@@ -326,9 +404,9 @@ def describe_clusters(submission: Submission, found: list[FoundCluster]) -> None
     submission.jobs_expected = max(submission.jobs_expected, sum(item.jobs for item in found))
 
 
-def _wait(core: Core, claimed: Claim, why: str) -> str:
+def _wait(core: Core, claimed: Claim, why: str, *, most_seconds: float = WAIT_SECONDS) -> str:
     """Leave it for a later look; that look asks the batch system first."""
-    pause = min(core.settings.agent.lease_seconds, 30)
+    pause = min(core.settings.agent.lease_seconds, most_seconds)
     with core.db.write() as session:
         row = _guarded(session, claimed)
         if row is not None:

@@ -27,6 +27,7 @@ from poms.webservice.interfaces import (
     LaunchPlan,
     LaunchTransport,
     PoolSnapshot,
+    StopSignal,
     SubmitOutcome,
     TransportResult,
 )
@@ -52,7 +53,7 @@ class FakeTransport(Faulty):
     dies_with_caller = True
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
         self._meet("run")
         return TransportResult(0, "")
 

@@ -70,7 +70,8 @@ class LocalBatch:
         try:
             found = self.find(plan.submission_id)
         except BackendUnavailable as problem:
-            return self._unverified(result, str(problem))
+            # What was printed may be true, but only the queue says so.
+            return SubmitOutcome("unclear", tuple(_printed_ids(result.output)), str(problem), result.exit_status)
         return self._judge(plan, result, found)
 
     def _judge(self, plan: LaunchPlan, result: TransportResult, found: Collection[FoundCluster]) -> SubmitOutcome:
@@ -88,11 +89,6 @@ class LocalBatch:
         else:
             message = f"The launch ended with status {result.exit_status} and submitted no jobs."
         return SubmitOutcome("refused", message=message, exit_status=result.exit_status)
-
-    def _unverified(self, result: TransportResult, problem: str) -> SubmitOutcome:
-        printed = tuple(_printed_ids(result.output))
-        kind: Literal["started", "unclear"] = "started" if printed and result.exit_status == 0 else "unclear"
-        return SubmitOutcome(kind, printed, problem, result.exit_status)
 
     def find(self, submission_id: int) -> list[FoundCluster]:
         with self.spool.read() as db:

@@ -12,6 +12,7 @@ import pytest
 
 from poms.plugins.ssh import SshTransport
 from poms.webservice.errors import BackendUnavailable, Invalid
+from poms.webservice.services.launches import CallOff
 from poms.webservice.testing.fakes import installed_plugins
 
 HOST = "127.0.0.1"
@@ -120,6 +121,25 @@ def test_time_limit_ends_the_whole_group(caller):
     assert result.exit_status is None
     assert "5 seconds" in result.reason
     assert "did not confirm" not in result.reason
+    for pid in result.output.split():
+        await_gone(int(pid))
+
+
+def test_a_launch_that_is_called_off_ends_with_its_group(caller, tmp_path):
+    """Everything it started over there is gone when the transport comes back, and the result is in doubt."""
+    stop = CallOff()
+
+    class Log(io.BytesIO):
+        def write(self, data):
+            stop.set()
+            return super().write(data)
+
+    script = "trap '' TERM; sleep 1000 & echo $! $$; wait; wait"
+    result = caller.transport().run(HOST, caller.account, script, log=Log(), timeout_seconds=600,
+                                    max_output_bytes=1000, stop=stop)
+
+    assert result.exit_status is None
+    assert result.reason == "The launch was stopped: it was called off."
     for pid in result.output.split():
         await_gone(int(pid))
 
