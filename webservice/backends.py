@@ -26,7 +26,7 @@ from poms.webservice.bulkhead import Bulkhead
 from poms.webservice.clock import utc_now
 from poms.webservice.config import Settings
 from poms.webservice.errors import ConfigurationError, PomsError
-from poms.webservice.guarded import GuardedData, GuardedJobs, GuardedSplit, GuardedTransport
+from poms.webservice.guarded import GuardedData, GuardedJobs, GuardedNotifier, GuardedSplit, GuardedTransport
 from poms.webservice.interfaces import (
     CheckResult,
     DataBackend,
@@ -34,6 +34,7 @@ from poms.webservice.interfaces import (
     IdentitySource,
     JobBackend,
     LaunchTransport,
+    Notifier,
     Offer,
     PluginContext,
     SettingsSection,
@@ -55,6 +56,7 @@ _OFFERS = {
     "data_backend": "poms_data_backends",
     "launch_transport": "poms_launch_transports",
     "identity source": "poms_identity_sources",
+    "notifier": "poms_notifiers",
 }
 
 
@@ -141,7 +143,7 @@ class Backends:
         return _by_name("split type", self._ask("poms_split_types"))
 
     def offered(self, kind: str) -> list[Offer]:
-        """What can be chosen for ``job_backend``, ``data_backend``, ``launch_transport`` or ``identity source``."""
+        """What can be chosen for ``job_backend``, ``data_backend``, ``launch_transport``, ``notifier`` and the like."""
         return sorted(self._offers[kind].values(), key=lambda offer: offer.name)
 
     def databases(self) -> list[DatabaseOffer]:
@@ -170,7 +172,16 @@ class Backends:
         results = [result for _, result in self._ask("poms_start_checks", context_for=self.context_for)]
         for source in self.identity_sources():
             results += source.start_checks(self.settings.web.listen)
+        results += [self._check_notifier(name) for name in self.settings.notify.channels]
         return results
+
+    def _check_notifier(self, name: str) -> CheckResult:
+        """A channel that cannot be made must not be noticed at the first message."""
+        try:
+            self._build("notifier", "", name, Notifier)
+        except PomsError as error:
+            return CheckResult("error", f"notifier {name}", str(error))
+        return CheckResult("ok", f"notifier {name}", self._offers["notifier"][name].description)
 
     # ------------------------------------------------------------------- what was chosen
 
@@ -182,6 +193,8 @@ class Backends:
                 self._chosen(key, getattr(experiment, key), section)
         for name in self.settings.identity.sources:
             self._chosen("identity source", name, "identity")
+        for name in self.settings.notify.channels:
+            self._chosen("notifier", name, "notify")
         if not self.settings.identity.sources:
             raise ConfigurationError(f"{self.settings.file}: [identity] sources is empty: nobody could ever log in")
 
@@ -219,6 +232,18 @@ class Backends:
     def transport(self, experiment: str) -> LaunchTransport:
         return cast(LaunchTransport, self._guard(experiment, "launch_transport", GuardedTransport, LaunchTransport))
 
+    def notifier(self, name: str) -> Notifier:
+        """A channel by which people are told; it belongs to the service, not to an experiment."""
+        with self._lock:
+            found = self._guarded.get((name, "notifier"))
+        if found is None:
+            self._chosen("notifier", name, "notify")
+            made = GuardedNotifier(lambda: self._build("notifier", "", name, Notifier),
+                                   self.bulkhead("", f"notifier {name}"))
+            with self._lock:
+                found = self._guarded.setdefault((name, "notifier"), made)
+        return cast(Notifier, found)
+
     def split(self, experiment: str, name: str) -> SplitType:
         """A split type, bounded like every other plugin; raises ConfigurationError for an unknown name."""
         split_type = self.split_types.get(name)
@@ -240,8 +265,8 @@ class Backends:
                 if kind == "split":
                     limit *= SPLIT_CALLS
                 self._bulkheads[experiment, kind] = Bulkhead(
-                    f"{kind.replace('_', ' ')} of {experiment}", workers=workers, timeout_seconds=limit,
-                    monotonic=self._monotonic)
+                    f"{kind.replace('_', ' ')} of {experiment or 'the service'}", workers=workers,
+                    timeout_seconds=limit, monotonic=self._monotonic)
             return self._bulkheads[experiment, kind]
 
     def close(self) -> None:

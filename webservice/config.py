@@ -235,6 +235,22 @@ class AgentSettings:
 
 
 @dataclass(frozen=True)
+class NotifySettings:
+    """How people are told of what they watch."""
+
+    channels: tuple[str, ...] = _key("list", "", "Channels by which people may be told, such as mail, webhook; each "
+                                     "has a section of its own. Empty: people can watch, and nothing is sent.")
+    interval_seconds: float = _key("seconds", "10", "Time between two looks for news.", check=_at_least(0.1))
+    gather_seconds: float = _key("seconds", "30", "News wait so long for others, to leave in one message.",
+                                 check=_at_least(0))
+    shortest_digest_seconds: float = _key("seconds", "1m", "Nobody is told more often than this, whatever the person "
+                                          "chose.", check=_at_least(1))
+    give_up_seconds: float = _key("seconds", "3d", "A message that could not be sent for so long is given up.",
+                                  check=_at_least(1))
+    history_days: float = _key("float", "30", "What was sent is kept on record for so many days.", check=_at_least(1))
+
+
+@dataclass(frozen=True)
 class ExperimentSettings:
     """What holds for an experiment; [experiment NAME] overrides [experiment_defaults] key by key."""
 
@@ -259,6 +275,7 @@ _CORE: dict[str, type] = {
     "web": WebSettings,
     "identity": IdentitySettings,
     "agent": AgentSettings,
+    "notify": NotifySettings,
     "experiment_defaults": ExperimentSettings,
 }
 _Section = TypeVar("_Section")
@@ -372,6 +389,7 @@ def parse(text: str, *, directory: Path, file: str = "poms.ini",
         web=web,
         identity=document.read("identity", IdentitySettings),
         agent=document.read("agent", AgentSettings),
+        notify=document.read("notify", NotifySettings),
         experiment_defaults=defaults,
         experiments=MappingProxyType(_read_experiments(document, defaults)),
         _document=document,
@@ -403,6 +421,7 @@ class Settings:
     web: WebSettings
     identity: IdentitySettings
     agent: AgentSettings
+    notify: NotifySettings
     experiment_defaults: ExperimentSettings
     experiments: Mapping[str, ExperimentSettings]
     _document: _Document = field(repr=False)

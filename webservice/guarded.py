@@ -19,6 +19,7 @@ from poms.webservice.interfaces import (
     JobBackend,
     LaunchPlan,
     LaunchTransport,
+    Notifier,
     SplitType,
     StopSignal,
     SubmitOutcome,
@@ -181,6 +182,11 @@ class GuardedTransport(_Guarded):
         if isinstance(answer, BackendUnavailable):
             raise answer
         return answer
+
+
+@_with_usual_members(Notifier)
+class GuardedNotifier(_Guarded):
+    """A ``Notifier``."""
 
 
 @_with_usual_members(SplitType, own=("name", "description", "parameters", "editor"))

@@ -59,6 +59,14 @@ def poms_identity_sources() -> list[Offer]:
 
 
 @hookspec
+def poms_notifiers() -> list[Offer]:
+    """Offer channels by which people are told (factories of ``Notifier``); ``[notify] channels`` lists those in use.
+
+    Their context has no experiment: a person has one address, whatever the experiment.
+    """
+
+
+@hookspec
 def poms_split_types() -> list[SplitType]:
     """Offer split types. Two plugins offering one name stop the start-up."""
 

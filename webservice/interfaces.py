@@ -648,3 +648,67 @@ class IdentitySource(Protocol):
     def start_checks(self, listen: str) -> list[CheckResult]:
         """Is this source safe on this listen address? An ``error`` result stops the start-up."""
         ...
+
+
+# ----------------------------------------------------------------------------------- notifications
+
+
+@dataclass(frozen=True, slots=True)
+class NewsItem:
+    """One event that a person is told of. ``news`` is its word for programs, ``text`` a sentence for people."""
+
+    event_id: int
+    at: datetime
+    news: str
+    text: str
+    experiment: str = ""
+    campaign: str = ""
+    stage: str = ""
+    submission_id: int | None = None
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One message for one person by one channel; texts of others in it may hold anything.
+
+    ``key`` is the same when a message is sent again, ``attempt`` counts from 1. ``items`` are what ``text`` tells;
+    none: it only tries the channel out.
+    """
+
+    key: str
+    attempt: int
+    username: str
+    address: str
+    subject: str
+    text: str
+    made_at: datetime
+    items: tuple[NewsItem, ...] = ()
+    settings_url: str = ""
+
+
+@runtime_checkable
+class Notifier(Protocol):
+    """A channel by which people are told: mail, a webhook, a chat.
+
+    ``one_system``: all addresses are reached by one system, so that one that does not answer need not be
+    asked again for the next person. ``address_hint`` says in a few words what an address is.
+    """
+
+    one_system: bool
+    address_hint: str
+
+    def check_address(self, address: str) -> str:
+        """The address as it is kept; raises Invalid with the reason if nothing can be sent there. No network."""
+        ...
+
+    def send(self, notification: Notification) -> None:
+        """Send one message; returns when the other side has taken it.
+
+        Raises BackendUnavailable to be asked again later, Invalid if it can never be sent to this address.
+        """
+        ...
+
+    def shown_secret(self, username: str, address: str) -> str:
+        """What only this person is shown, such as a key by which messages are signed; "" if there is none."""
+        ...

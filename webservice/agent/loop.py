@@ -20,7 +20,7 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from poms.webservice.agent import launcher, poll, schedules, upkeep
+from poms.webservice.agent import launcher, notify, poll, schedules, upkeep
 from poms.webservice.errors import PomsError
 from poms.webservice.model import Experiment
 from poms.webservice.services import housekeeping, tasks, wrapup
@@ -100,6 +100,7 @@ class Agent:
         found = [Task(f"poll:{pool}", settings.poll_seconds, poll.work_for(members))
                  for pool, members in poll.pools(self.core, experiments).items()]
         found.append(Task("housekeeping", settings.prune_seconds, lambda core, lease: housekeeping.run(core)))
+        found.append(Task("notify", self.core.settings.notify.interval_seconds, notify.run))
         for experiment in experiments:
             found.append(Task(f"schedules:{experiment}", settings.schedule_seconds,
                               lambda core, lease, experiment=experiment: schedules.run(core, experiment)))

@@ -11,6 +11,13 @@ from poms.webservice.model.campaigns import (
     StageStatusCount,
     Tag,
 )
+from poms.webservice.model.notifications import (
+    Digest,
+    DigestDelivery,
+    Notice,
+    NotificationSetting,
+    Watch,
+)
 from poms.webservice.model.people import Experiment, Experimenter, ListColumns, Membership, ServiceSetting
 from poms.webservice.model.schedules import Schedule
 from poms.webservice.model.submissions import (
@@ -28,8 +35,8 @@ from poms.webservice.model.submissions import (
 
 __all__ = [
     "AgentTask", "Base", "Campaign", "CampaignDependency", "CampaignStage", "CampaignTag", "CampaignVersion",
-    "Delivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch", "ListColumns", "LoginSetup",
-    "Membership",
-    "Recovery", "Schedule", "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile",
-    "SubmissionHistory", "SubmissionStatus", "Tag",
+    "Delivery", "Digest", "DigestDelivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch",
+    "ListColumns", "LoginSetup", "Membership", "Notice", "NotificationSetting", "Recovery", "Schedule",
+    "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile", "SubmissionHistory",
+    "SubmissionStatus", "Tag", "Watch",
 ]

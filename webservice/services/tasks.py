@@ -87,7 +87,8 @@ def interval_seconds(core: Core, name: str) -> float | None:
     """How often a task is meant to be done; None if it is not known here."""
     settings = core.settings.agent
     return {"poll": settings.poll_seconds, "upkeep": settings.poll_seconds, "wrapup": settings.wrapup_seconds,
-            "schedules": settings.schedule_seconds, "housekeeping": settings.prune_seconds}.get(name.partition(":")[0])
+            "schedules": settings.schedule_seconds, "housekeeping": settings.prune_seconds,
+            "notify": core.settings.notify.interval_seconds}.get(name.partition(":")[0])
 
 
 def is_well(core: Core, row: AgentTask) -> bool:

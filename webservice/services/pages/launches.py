@@ -26,6 +26,7 @@ PAGE = 50
 
 _DOES = {"poll": "asks the batch system and records what changed", "upkeep": "ends what got stuck",
          "schedules": "launches what is due", "housekeeping": "removes old logs, puts unused campaigns to rest",
+         "notify": "tells people of what they watch",
          "wrapup": "finds the output of completed submissions, launches recoveries and next stages"}
 
 
