@@ -19,6 +19,7 @@ from poms.webservice.model.notifications import (
     Watch,
 )
 from poms.webservice.model.people import Experiment, Experimenter, ListColumns, Membership, ServiceSetting
+from poms.webservice.model.recoveries import RecoveryDecision, RecoveryFile, RecoveryRound, StageLevel
 from poms.webservice.model.schedules import Schedule
 from poms.webservice.model.submissions import (
     AgentTask,
@@ -35,6 +36,7 @@ from poms.webservice.model.submissions import (
 
 __all__ = [
     "AgentTask", "Base", "Campaign", "CampaignDependency", "CampaignStage", "CampaignTag", "CampaignVersion",
+    "RecoveryDecision", "RecoveryFile", "RecoveryRound", "StageLevel",
     "Delivery", "Digest", "DigestDelivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch",
     "ListColumns", "LoginSetup", "Membership", "Notice", "NotificationSetting", "Recovery", "Schedule",
     "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile", "SubmissionHistory",

@@ -29,6 +29,7 @@ from poms.webservice.rules.campaign_text.model import (
 )
 from poms.webservice.rules.campaign_text.reading import read
 from poms.webservice.rules.campaign_text.scanning import DEFAULT_LIMIT, scan
+from poms.webservice.rules.recovery_policies import parse_policy
 from poms.webservice.rules.splits import SplitSpec, parse_split
 
 LONGEST_NAME = 200
@@ -263,6 +264,15 @@ class _Checker:
             return self._wrong_split(key, value)
         if key in ("login_setup", "job_type"):
             return self._wrong_reference(key, value)
+        if key == "recovery_policy":
+            return self._wrong_policy(value)
+        return None
+
+    def _wrong_policy(self, value: str) -> tuple[str, str] | None:
+        try:
+            parse_policy(value)
+        except Invalid as invalid:
+            return "bad-recovery-policy", " ".join(problem.message for problem in invalid.problems)
         return None
 
     def _not_among(self, key: str, value: str, choices: tuple[str, ...]) -> tuple[str, str]:

@@ -31,8 +31,8 @@ from poms.webservice.rules.campaign_text.reading import CAMPAIGN_KEYS, JOB_TYPE_
 
 # Two sections were always written with blanks; programs that read them line by line know them so.
 _SPACED = " = "
-# Programs of before do not know it, so that it appears only where it is used.
-_ONLY_IF_SET = "test_split_type"
+# Programs of before do not know them, so that they appear only where they are used.
+_ONLY_IF_SET = ("test_split_type", "recovery_policy")
 _SETTINGS = ("sam_settings", "data_dispatcher_settings")
 
 
@@ -92,7 +92,7 @@ def _campaign_values(campaign: Campaign, names: Sequence[str]) -> dict[str, str]
 
 def _default_values(defaults: Defaults) -> dict[str, str]:
     return {key: STAGE_KEYS[key].write(getattr(defaults, key)) for key in DEFAULT_KEYS
-            if key != _ONLY_IF_SET or getattr(defaults, key)}
+            if key not in _ONLY_IF_SET or getattr(defaults, key)}
 
 
 def _dispatcher_defaults(defaults: Defaults) -> dict[str, str]:
@@ -106,7 +106,7 @@ def _stage_values(stage: StageSpec, defaults: Defaults | None) -> dict[str, str]
     for key in STAGE_KEYS.values():
         text = key.write(getattr(stage, key.name))
         same = text == key.write(inherited_value(key, defaults))
-        everything = defaults is None and not key.default_key and key.name != _ONLY_IF_SET
+        everything = defaults is None and not key.default_key and key.name not in _ONLY_IF_SET
         if key.always_written or everything or not same:
             written[key.name] = text
     return written
