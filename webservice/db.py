@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import select as sockets
+import time
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -22,6 +25,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Engine,
+    Executable,
     MetaData,
     Table,
     and_,
@@ -33,10 +37,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
 
 SQLITE_BUSY_SECONDS = 30
+LONGEST_REST_SECONDS = 20
+"""A connection that rested longer is asked whether it still works: firewalls forget what is silent."""
+
 _LAST = "poms_last_work"
+_DATABASE = "poms_database"
+_KNOWN = "poms_prepared"
+_USED_AT = "poms_used_at"
 _PIECE = 5_000
 _ROWS_AT_A_TIME = 500
 
@@ -49,11 +60,47 @@ def make_engine(url: str, *, pool_size: int = 10, echo: bool = False) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
-        parsed, echo=echo, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True,
+    engine = create_engine(
+        parsed, echo=echo, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size,
         connect_args={"options": "-c timezone=UTC -c lock_timeout=30000 -c idle_in_transaction_session_timeout=60000",
                       "connect_timeout": 5},
     )
+    _replace_dead_connections(engine)
+    return engine
+
+
+def _replace_dead_connections(engine: Engine) -> None:
+    """Let nobody get a connection that the server ended meanwhile, without asking the server each time.
+
+    A server that ends a connection says so: there is something to read. Only then, and after a long rest, is it
+    asked; ``pool_pre_ping`` would ask before every unit of work.
+    """
+    dialect = engine.dialect
+
+    def note_use(_connection: Any, record: Any) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    def require_alive(connection: Any, record: Any, _pooled: Any) -> None:
+        used_at = record.info.get(_USED_AT)
+        if used_at is None:
+            return
+        if connection.closed:
+            raise InvalidatePoolError
+        if time.monotonic() - used_at < LONGEST_REST_SECONDS and not _can_be_read(connection):
+            return
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkin", note_use)
+    event.listen(engine, "checkout", require_alive)
+
+
+def _can_be_read(connection: Any) -> bool:
+    poll = sockets.poll()
+    poll.register(connection.fileno(), sockets.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _prepare_sqlite(connection, _record) -> None:
@@ -87,7 +134,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for reading; everything it loaded stays usable after it is closed."""
-        with Session(self.engine, expire_on_commit=False, autoflush=False) as session:
+        info = {_DATABASE: self} if self.is_postgresql else None
+        with Session(self.engine, expire_on_commit=False, autoflush=False, info=info) as session:
             yield session
 
     @contextmanager
@@ -98,8 +146,59 @@ class Database:
             for work in session.info.pop(_LAST, {}).values():
                 work(session)
 
+    def run(self, prepared: Prepared, values: Mapping[str, Any]) -> list[Any]:
+        """A statement that is a unit of work by itself, by PostgreSQL's driver alone; its rows."""
+        pooled = self.engine.raw_connection()
+        connection = pooled.dbapi_connection
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                known = pooled.info.setdefault(_KNOWN, set())
+                if prepared.name not in known:
+                    cursor.execute(prepared.preparation)
+                    known.add(prepared.name)
+                for listener in self.engine.dispatch.before_cursor_execute:
+                    listener(None, cursor, prepared.call, values, None, False)
+                cursor.execute(prepared.call, values)
+                return list(map(prepared.row, cursor.fetchall()))
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            lost = bool(connection.closed)
+            if lost:
+                pooled.invalidate(error)
+            raise DBAPIError.instance(prepared.name, None, error, self.engine.dialect.loaded_dbapi.Error,
+                                      hide_parameters=True, connection_invalidated=lost) from error
+        finally:
+            if not connection.closed:
+                connection.autocommit = False
+            pooled.close()
+
     def close(self) -> None:
         self.engine.dispose()
+
+
+class Prepared:
+    """A statement for what every request asks: PostgreSQL plans it once for each connection.
+
+    Its bind parameters have names and types; values are those that the driver knows by itself: texts, numbers,
+    aware times. A JSON document is a text here.
+    """
+
+    def __init__(self, name: str, statement: Executable) -> None:
+        self.name, self.statement = f"poms_{name}", statement
+        dialect = postgresql.dialect(paramstyle="numeric_dollar")
+        compiled = statement.compile(dialect=dialect)
+        types = [compiled.binds[each].type.dialect_impl(dialect).compile(dialect) for each in compiled.positiontup]
+        self.preparation = f"PREPARE {self.name} ({', '.join(types)}) AS {compiled}"
+        self.call = f"EXECUTE {self.name} ({', '.join(f'%({each})s' for each in compiled.positiontup)})"
+        self.row = namedtuple(name, statement.exported_columns.keys())._make
+
+
+def ask(session: Session, prepared: Prepared, **values: Any) -> list[Any]:
+    """The rows of a prepared statement that reads; it sees what the session sees."""
+    database = session.info.get(_DATABASE)
+    if database is not None:
+        return database.run(prepared, values)
+    return [prepared.row(row) for row in session.connection().execute(prepared.statement, values)]
 
 
 def before_commit(session: Session, name: str, work: Callable[[Session], None]) -> None:

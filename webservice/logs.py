@@ -12,6 +12,7 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TextIO
 
 FORMATS = ("logfmt", "json")
@@ -30,6 +31,8 @@ _CREDENTIALS = (
     (re.compile(r"(?i)\b([\w-]*(?:passw(?:or)?d|secret|token|api_?key)[\"']?=[\"']?)[^\s\"'&;,]+"), rf"\1{HIDDEN}"),
     (re.compile(r"(?i)([\"'][\w-]*(?:passw(?:or)?d|secret|token|api_?key)[\"']\s*:\s*[\"'])[^\"']+"), rf"\1{HIDDEN}"),
 )
+# One of these is in every text that any of the patterns matches; most lines of a log have none.
+_MARKS = ("private key", "bearer", "basic", "eyj", "://", "passw", "secret", "token", "apikey", "api_key")
 # Bare words may stand in logfmt without quotes; everything else is quoted and escaped.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,\-\[\]()*#<>]+")
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -47,8 +50,10 @@ def scrub(text: str) -> str:
     """``text`` without secrets."""
     for value in _hidden_values:
         text = text.replace(value, HIDDEN)
-    for pattern, replacement in _CREDENTIALS:
-        text = pattern.sub(replacement, text)
+    folded = text.casefold()
+    if any(mark in folded for mark in _MARKS):
+        for pattern, replacement in _CREDENTIALS:
+            text = pattern.sub(replacement, text)
     return text
 
 
@@ -66,8 +71,18 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
         "message": record.getMessage(),
     }
     for name in sorted(vars(record).keys() - _STANDARD):
-        fields[name] = HIDDEN if _TELLING.search(name) else getattr(record, name)
+        fields[name] = HIDDEN if _is_telling(name) else getattr(record, name)
     return fields
+
+
+@lru_cache(1000)
+def _is_telling(name: str) -> bool:
+    return _TELLING.search(name) is not None
+
+
+@lru_cache(1000)
+def _field_name(name: str) -> str:
+    return one_line(name)
 
 
 def _value(value: object) -> object:
@@ -84,7 +99,7 @@ class LineFormatter(logging.Formatter):
         self._form = form
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {one_line(name): _value(value) for name, value in _fields(record).items()}
+        fields = {_field_name(name): _value(value) for name, value in _fields(record).items()}
         if record.exc_info:
             fields["traceback"] = scrub(self.formatException(record.exc_info))
         if self._form == "json":

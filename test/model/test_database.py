@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy import Text, bindparam, create_engine, insert, literal_column, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
-from poms.webservice.db import before_commit, insert_new, upsert
+from poms.webservice.db import Prepared, ask, before_commit, insert_new, upsert
 from poms.webservice.model import CampaignTag, Experiment, Experimenter, ServiceSetting
+from poms.webservice.model.base import UtcDateTime
 from poms.webservice.testing.faults import Died
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -146,3 +147,80 @@ def test_two_experiments_cannot_have_one_name(database):
 
     with pytest.raises(IntegrityError), database.write() as session:
         session.add(Experiment(experiment="two", name="The one"))
+
+
+# ------------------------------------------------------------------------------- prepared statements
+
+SETTING = Prepared("a_setting", select(ServiceSetting.name, ServiceSetting.value, ServiceSetting.changed_at)
+                   .where(ServiceSetting.name == bindparam("name", type_=Text)))
+ADD_SETTING = Prepared("add_setting", insert(ServiceSetting).values(
+    name=bindparam("setting", type_=Text), value=literal_column("'go'"), changed_at=bindparam("at", type_=UtcDateTime))
+    .returning(ServiceSetting.name))
+
+
+@pytest.mark.parametrize("name", ["launches", "it's; DROP TABLE launches --", "%s %(name)s $1", "größe\n\u202e"])
+def test_a_prepared_statement_answers_like_any_other(database, name):
+    """The first time and later, with texts as hostile as they come; times are aware."""
+    with database.write() as session:
+        insert_new(session, ServiceSetting, [_row(name, "hold"), _row("other", "go")])
+
+    with database.read() as session:
+        answers = [ask(session, SETTING, name=name) for _ in range(7)]
+        nothing = ask(session, SETTING, name="nobody")
+
+    assert [[(row.name, row.value, row.changed_at) for row in rows] for rows in answers] == [[(name, "hold", NOW)]] * 7
+    assert nothing == []
+
+
+def test_a_prepared_statement_sees_what_its_unit_of_work_wrote(database):
+    """Asked while something is being written, it belongs to the same transaction."""
+    with database.write() as session:
+        insert_new(session, ServiceSetting, [_row("launches", "hold")])
+
+        assert [row.value for row in ask(session, SETTING, name="launches")] == ["hold"]
+
+
+def test_a_prepared_statement_that_fails_leaves_a_connection_that_works(postgresql_database):
+    """A failure is the one that all statements have, and costs nobody a connection in a wrong state."""
+    values = {"setting": "other", "at": NOW}
+    assert [row.name for row in postgresql_database.run(ADD_SETTING, values)] == ["other"]
+
+    for _ in range(3):
+        with pytest.raises(DBAPIError, match="duplicate key"):
+            postgresql_database.run(ADD_SETTING, values)
+    with pytest.raises(ZeroDivisionError), postgresql_database.write() as session:
+        insert_new(session, ServiceSetting, [_row("launches", "hold")])
+        raise ZeroDivisionError
+
+    assert _settings(postgresql_database) == {"other": "go"}
+
+
+def _end_all_others(url: str) -> None:
+    """What a restart of the server, or its operator, does to connections."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                                "WHERE pid <> pg_backend_pid() AND datname = current_database()"))
+    engine.dispose()
+
+
+def test_connections_that_the_server_ended_are_replaced(postgresql_database, postgresql_url):
+    """Nobody is given a connection that is dead already, neither to read, nor to write, nor prepared."""
+    with postgresql_database.write() as session:
+        insert_new(session, ServiceSetting, [_row("launches", "hold")])
+    for use in (lambda: _settings(postgresql_database),
+                lambda: {row.name: row.value for row in postgresql_database.run(SETTING, {"name": "launches"})}):
+        assert use() == {"launches": "hold"}
+        _end_all_others(postgresql_url)
+        assert use() == {"launches": "hold"}
+
+
+def test_a_connection_that_breaks_while_it_is_used_is_given_up(postgresql_database, postgresql_url):
+    """The statement under way fails, as nobody knows what became of it; the next one works."""
+    with pytest.raises(DBAPIError) as failure, postgresql_database.write() as session:
+        session.execute(text("SELECT 1"))
+        _end_all_others(postgresql_url)
+        session.execute(text("SELECT 1"))
+
+    assert failure.value.connection_invalidated
+    assert _settings(postgresql_database) == {}

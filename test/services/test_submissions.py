@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from poms.webservice.db import ask
 from poms.webservice.rules.statuses import FINAL, Status
 from poms.webservice.services import submissions
 from poms.webservice.services.submissions import Report
@@ -157,3 +158,62 @@ def test_reports_at_once_wait_for_each_other(world, campaign):
 def test_job_ids_have_one_form(text, stored):
     """Cluster and schedd, whichever spelling a wrapper uses."""
     assert submissions.normal_job_id(text) == stored
+
+
+# ------------------------------------------------------------------------------ as one statement
+
+
+def _rows(world, number):
+    """All that a report leaves behind, without the numbers of rows."""
+    found = world.get(number)
+    return ([(row.status_id, row.created, row.actor, row.reason) for row in world.history(number)],
+            [(row.kind, row.at, row.actor, row.experiment, row.campaign_id, row.campaign_stage_id, row.data)
+             for row in world.events("submission.status") if row.submission_id == number],
+            (found.status_id, found.status_since, found.updated, found.jobsub_job_id, found.project,
+             found.pct_complete))
+
+
+def _standing(world, number):
+    with world.core.db.read() as session:
+        return ask(session, submissions.STANDING, key=number)[0]
+
+
+REPORTS = ({"status": "Idle"}, {"status": "Idle"}, {"status": "Running", "pct_complete": 12.5, "project": "it's"},
+           {"status": "Confused", "jobsub_job_id": "77.3@schedd"}, {"status": "Failed"}, {"status": "Running"},
+           {"status": "Removed", "by_person": True}, {"status": "Held"})
+
+
+def test_a_report_leaves_the_same_by_either_way(world, campaign, clock):
+    """Stored by one statement or under a lock, which is how it is done when something changed meanwhile."""
+    at_once, locked = (world.launch(campaign, "gen").submission_id for _ in range(2))
+    for each in REPORTS:
+        clock.advance(60)
+        old = _standing(world, locked)._replace(status_since=clock(), project="something else")
+        fields = {"by_person": False, **each}
+        by_person = fields.pop("by_person")
+        assert submissions.report(world.core, "ann", Report(at_once, **fields), by_person=by_person)
+        assert submissions.report(world.core, "ann", Report(locked, **fields), by_person=by_person, standing=old)
+
+    assert _rows(world, at_once) == _rows(world, locked)
+    assert world.sums_differ() == []
+
+
+def test_a_report_about_what_changed_meanwhile_is_judged_anew(world, number):
+    """What was seen a moment ago is no more than a guess: a submission that ended stays ended."""
+    seen = _standing(world, number)
+    _report(world, number, "Removed")
+
+    submissions.report(world.core, "ann", Report(number, "Running"), by_person=False, standing=seen)
+
+    assert world.status(number) is Status.REMOVED
+    assert world.sums_differ() == []
+
+
+def test_a_report_that_says_nothing_new_writes_nothing(world, number):
+    """Wrappers repeat themselves; that changes neither history nor events nor times."""
+    _report(world, number, "Running", jobsub_job_id="77@schedd", pct_complete=5)
+    before = _rows(world, number)
+
+    _report(world, number, "Running", jobsub_job_id="77.0@schedd", pct_complete=5)
+
+    assert _rows(world, number) == before

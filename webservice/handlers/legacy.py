@@ -326,17 +326,19 @@ def _pairs(sent: str) -> tuple[tuple[str, str], ...]:
                       field="param_overrides") from None
 
 
-@routes.change("update_submission", program_get=True, permission=Need("do", "submission", "submission_id"), arguments={
+@routes.change("update_submission", program_get=True, permission=Need(
+    "do", "reported_submission", "submission_id"), arguments={
     "submission_id": number(required=True), "jobsub_job_id": text(limit=200), "status": text(limit=50),
     "project": text(limit=300), "pct_complete": real()})
 def update_submission(call: Call) -> Answer:
     """A report about a submission. The agent, known by its name, never moves one out of a final status."""
     # Wrappers say New of jobs that they submitted; that never takes a submission back to its beginning.
-    begins = Status(call.item("submission_id").status_id) in (Status.LAUNCH_FAILED, Status.APPROVED)
+    standing = call.item("submission_id")
+    begins = Status(standing.status_id) in (Status.LAUNCH_FAILED, Status.APPROVED)
     status = "" if call["status"] == Status.NEW.label and not begins else call["status"]
     submissions.report(call.core, call.actor.username, Report(
         call["submission_id"], status=status, jobsub_job_id=call["jobsub_job_id"], project=call["project"],
-        pct_complete=call["pct_complete"]), by_person=call.actor.username != AGENT)
+        pct_complete=call["pct_complete"]), by_person=call.actor.username != AGENT, standing=standing)
     return Text("Ok.")
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
@@ -162,25 +162,8 @@ def find_by_key(core: Core, key: str, *, stage_id: int | None = None) -> Outcome
 def prepare(core: Core, actor: Actor, request: LaunchRequest, *, peek: bool = False) -> Prepared:
     """Work out dataset, parameters, command and environment of a launch."""
     with core.db.read() as session:
-        stage = load_stage(session, request.stage_id, actor.experiment)
-        launcher = session.get_one(Experimenter, actor.experimenter_id)
-        consumers = session.scalars(
-            select(CampaignDependency.consumer_campaign_stage_id)
-            .where(CampaignDependency.provider_campaign_stage_id == stage.campaign_stage_id)).all()
-        hold_reason = held_because(session, stage)
-    _require_launchable(core, actor, stage)
-    if hold_reason and not peek:
-        return Prepared(request, stage, stage.campaign, launcher, "", None, None, _no_plan(stage), hold_reason)
-    # Only ``peek`` shows a plan for a held stage; a held launch works its dataset out when it is released.
-    piece, position = _next_slice(core, stage, request, peek=peek)
-    dataset = request.dataset_override or (piece.dataset if piece else _no_none(stage.dataset))
-    if request.define and not peek:
-        core.backends.data(stage.experiment).define(request.dataset_override, request.define)
-    others = sum(1 for consumer in set(consumers) if consumer != stage.campaign_stage_id)
-    plan = _plan(core, stage, launcher, request, dataset, others)
-    derived = request.kind == "dependency" and request.dataset_override and not peek
-    delivered = tuple(_files_of(core, stage, dataset)) if derived else ()
-    return Prepared(request, stage, stage.campaign, launcher, dataset, piece, position, plan, hold_reason, delivered)
+        found = _look_up(session, load_stage(session, request.stage_id, actor.experiment), actor.experimenter_id)
+    return _work_out(core, actor, request, found, peek=peek)
 
 
 def settle_owed(core: Core, launch_id: int, epoch: int) -> Outcome:
@@ -191,13 +174,15 @@ def settle_owed(core: Core, launch_id: int, epoch: int) -> Outcome:
     with core.db.read() as session:
         row = session.get_one(Launch, launch_id)
         request = LaunchRequest.from_document(row.request)
-        actor = act_for(session, row.launcher, session.get_one(CampaignStage, row.campaign_stage_id), request.role)
+        stage = load_stage(session, row.campaign_stage_id, row.experiment)
+        actor = act_for(session, row.launcher, stage, request.role)
+        found = _look_up(session, stage, row.launcher)
+    prepared = _work_out(core, actor, request, found)
     for _ in range(SPLIT_RETRIES):
-        prepared = prepare(core, actor, request)
         try:
             return _store(core, actor, prepared, owed=(launch_id, epoch))
         except _PositionMoved:
-            continue
+            prepared = prepare(core, actor, request)
     raise Conflict("Other launches of this stage keep taking the next slice.")
 
 
@@ -221,10 +206,14 @@ def act_for(session: Session, launcher_id: int, stage: CampaignStage, role: str 
     Membership and right are asked anew, as time went by since. Without a role it is one in which the person may
     launch the stage, the stage's own if possible. Raises NotAllowed.
     """
-    person = session.get(Experimenter, launcher_id)
-    if person is None:
+    found = session.execute(
+        select(Experimenter, Membership)
+        .outerjoin(Membership, and_(Membership.experimenter_id == Experimenter.experimenter_id,
+                                    Membership.experiment == stage.experiment))
+        .where(Experimenter.experimenter_id == launcher_id)).first()
+    if found is None:
         raise NotAllowed(f"There is no person {launcher_id} any more, so {stage.name} is not launched.")
-    member = session.get(Membership, (launcher_id, stage.experiment))
+    person, member = found
     held = member.role if member is not None and member.active else ""
     allowed = permissions.acting_roles(held, person.root)
     if not allowed:
@@ -249,16 +238,52 @@ def held_because(session: Session, stage: CampaignStage) -> str:
     campaign = stage.campaign
     if campaign is not None and campaign.held_by is not None:
         return f"Campaign {campaign.name} launches currently held" + _because(campaign.held_reason)
-    experiment = session.get_one(Experiment, stage.experiment)
+    experiment, service = session.execute(
+        select(Experiment, ServiceSetting).outerjoin(ServiceSetting, ServiceSetting.name == "launches")
+        .where(Experiment.experiment == stage.experiment)).one()
     if experiment.launches_held_by is not None:
         return f"{stage.experiment} launches currently held" + _because(experiment.launches_held_reason)
-    service = session.get(ServiceSetting, "launches")
     if service is not None and service.value == "hold":
         return "Job launches currently held" + _because(service.reason)
     return ""
 
 
 # ------------------------------------------------------------------------------------- preparing
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the database says of a launch before it is worked out. ``consumers``: stages that its output feeds."""
+
+    stage: CampaignStage
+    launcher: Experimenter
+    consumers: int
+    hold_reason: str
+
+
+def _look_up(session: Session, stage: CampaignStage, launcher_id: int) -> _Found:
+    consumers = session.scalars(
+        select(CampaignDependency.consumer_campaign_stage_id)
+        .where(CampaignDependency.provider_campaign_stage_id == stage.campaign_stage_id)).all()
+    return _Found(stage, session.get_one(Experimenter, launcher_id),
+                  len(set(consumers) - {stage.campaign_stage_id}), held_because(session, stage))
+
+
+def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: _Found, *, peek: bool = False) -> Prepared:
+    stage, launcher = found.stage, found.launcher
+    _require_launchable(core, actor, stage)
+    if found.hold_reason and not peek:
+        return Prepared(request, stage, stage.campaign, launcher, "", None, None, _no_plan(stage), found.hold_reason)
+    # Only ``peek`` shows a plan for a held stage; a held launch works its dataset out when it is released.
+    piece, position = _next_slice(core, stage, request, peek=peek)
+    dataset = request.dataset_override or (piece.dataset if piece else _no_none(stage.dataset))
+    if request.define and not peek:
+        core.backends.data(stage.experiment).define(request.dataset_override, request.define)
+    plan = _plan(core, stage, launcher, request, dataset, found.consumers)
+    derived = request.kind == "dependency" and request.dataset_override and not peek
+    delivered = tuple(_files_of(core, stage, dataset)) if derived else ()
+    return Prepared(request, stage, stage.campaign, launcher, dataset, piece, position, plan, found.hold_reason,
+                    delivered)
 
 
 def load_stage(session: Session, stage_id: int, experiment: str) -> CampaignStage:
@@ -481,17 +506,13 @@ def _add_submission(session: Session, stage: CampaignStage, prepared: Prepared, 
     if request.note:
         params["parent"] = request.note
     status = Status.AWAITING_APPROVAL if _is_approval(stage) else Status.NEW
+    stage_key, job_type_key, login_setup_key = snapshots.store(session, prepared.stage, keywords, now)
     submission = Submission(
         experiment=stage.experiment, campaign_id=stage.campaign_id, campaign_stage_id=stage.campaign_stage_id,
         creator=prepared.launcher.experimenter_id, created=now, updated=now, status_id=int(status), status_since=now,
         submission_params=params, depends_on=request.depends_on, recovery_tasks_parent=request.recovery_of,
-        campaign_version_number=prepared.campaign.version_number,
-        campaign_stage_snapshot_id=snapshots.store(
-            session, snapshots.STAGE, snapshots.stage_content(prepared.stage, keywords), now),
-        job_type_snapshot_id=snapshots.store(
-            session, snapshots.JOB_TYPE, snapshots.job_type_content(prepared.stage.job_type, keywords), now),
-        login_setup_snapshot_id=snapshots.store(
-            session, snapshots.LOGIN_SETUP, snapshots.login_setup_content(prepared.stage.login_setup, keywords), now))
+        campaign_version_number=prepared.campaign.version_number, campaign_stage_snapshot_id=stage_key,
+        job_type_snapshot_id=job_type_key, login_setup_snapshot_id=login_setup_key)
     session.add(submission)
     session.flush()
     submissions.add_first_status(session, submission, actor=prepared.launcher.username, reason=request.kind)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sqlalchemy import and_, select
+from sqlalchemy import Text, and_, bindparam, select
 from sqlalchemy.orm import Session
 
-from poms.webservice.db import insert_new
+from poms.webservice.db import Prepared, ask, insert_new
 from poms.webservice.errors import NotAllowed, NotAuthenticated, NotFound
 from poms.webservice.model import Experiment, Experimenter, Membership, SubmissionStatus
 from poms.webservice.rules.permissions import ANALYSIS, ROLES, Actor, acting_roles
@@ -42,21 +42,26 @@ class Person:
         return acting_roles(self.role_held(experiment), self.is_root)
 
 
+_SIGN_IN = Prepared("sign_in", (
+    select(Experimenter.experimenter_id, Experimenter.username, Experimenter.first_name, Experimenter.last_name,
+           Experimenter.root, Experimenter.session_experiment, Experimenter.session_role, Membership.experiment,
+           Membership.role)
+    .outerjoin(Membership, and_(Membership.experimenter_id == Experimenter.experimenter_id, Membership.active,
+                                Membership.experiment.in_(select(Experiment.experiment).where(Experiment.active))))
+    .where(Experimenter.username == bindparam("username", type_=Text)).order_by(Membership.experiment)))
+
+
 def sign_in(session: Session, username: str) -> Person:
     """The person behind an identity, with what he or she may be now; one statement."""
-    rows = session.execute(
-        select(Experimenter, Membership.experiment, Membership.role)
-        .outerjoin(Membership, and_(Membership.experimenter_id == Experimenter.experimenter_id, Membership.active,
-                                    Membership.experiment.in_(select(Experiment.experiment).where(Experiment.active))))
-        .where(Experimenter.username == username).order_by(Membership.experiment)).all()
+    rows = ask(session, _SIGN_IN, username=username)
     if not rows:
         raise NotAuthenticated(f"POMS does not know the user {username}. Ask a superuser of your experiment, or the "
                                "operator of this service, to have the account registered.")
-    row = rows[0][0]
+    row = rows[0]
     return Person(
         experimenter_id=row.experimenter_id, username=row.username,
         name=f"{row.first_name} {row.last_name}".strip() or row.username, is_root=row.root,
-        memberships=tuple((experiment, role) for _, experiment, role in rows if experiment),
+        memberships=tuple((each.experiment, each.role) for each in rows if each.experiment),
         session_experiment=row.session_experiment, session_role=row.session_role)
 
 

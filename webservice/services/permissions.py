@@ -13,9 +13,11 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
+from poms.webservice.db import Prepared, ask
 from poms.webservice.errors import Conflict, NotAllowed, NotFound
 from poms.webservice.model import Campaign, CampaignStage, JobType, Launch, LoginSetup, Submission
 from poms.webservice.rules.permissions import PRODUCTION, Action, Actor, refusal
+from poms.webservice.services import submissions
 from poms.webservice.services.core import Core
 
 BIGGEST_ID = 2**31 - 1
@@ -23,7 +25,10 @@ BIGGEST_ID = 2**31 - 1
 
 @dataclass(frozen=True)
 class Kind:
-    """How items of one kind are found; ``owner`` gives the creator's role and number."""
+    """How items of one kind are found; ``owner`` gives the creator's role and number.
+
+    ``prepared`` finds an item by ``key`` where no more of it is needed than what is read there.
+    """
 
     label: str
     query: Callable[[], Select[Any]]
@@ -31,6 +36,7 @@ class Kind:
     experiment_column: Any
     owner: Callable[[Any], tuple[str, int]]
     name_column: Any = None
+    prepared: Prepared | None = None
 
 
 def _made_by(item: Any) -> tuple[str, int]:
@@ -54,6 +60,9 @@ KINDS: dict[str, Kind] = {
                   CampaignStage.campaign_stage_id, CampaignStage.experiment, _made_by, CampaignStage.name),
     "submission": Kind("submission", lambda: select(Submission).options(joinedload(Submission.stage)),
                        Submission.submission_id, Submission.experiment, _stage_of, Submission.jobsub_job_id),
+    # What programs report on, many times a second.
+    "reported_submission": Kind("submission", lambda: select(Submission), Submission.submission_id,
+                                Submission.experiment, _made_by, prepared=submissions.STANDING),
     "launch": Kind("launch", _launches, Launch.launch_id, Launch.experiment, _made_by),
     "job_type": Kind("job type", lambda: select(JobType), JobType.job_type_id, JobType.experiment, _made_by,
                      JobType.name),
@@ -119,6 +128,9 @@ def _load(session: Session, kind: Kind, key: int | str, experiment: str | None) 
     column = kind.id_column if isinstance(key, int) else kind.name_column
     if column is None:
         return None
+    if kind.prepared is not None:
+        found = next(iter(ask(session, kind.prepared, key=key)), None)
+        return None if found is None or experiment not in (None, found.experiment) else (found, *kind.owner(found))
     query = kind.query().where(column == key)
     if experiment is not None:
         query = query.where(kind.experiment_column == experiment)

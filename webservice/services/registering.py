@@ -124,15 +124,11 @@ def _new_submission(session: Session, actor: Actor, stage: CampaignStage, wanted
     params = {"dataset": stage.dataset} if stage.dataset not in ("", "None") else {}
     if wanted.launch_time:
         params["launch_time"] = wanted.launch_time
+    stage_key, job_type_key, setup_key = snapshots.store(session, stage, keywords, now)
     return Submission(
         experiment=stage.experiment, campaign_id=stage.campaign_id, campaign_stage_id=stage.campaign_stage_id,
         creator=actor.experimenter_id, created=now, updated=now, status_id=int(Status.NEW), status_since=now,
         submission_params=params, recovery_tasks_parent=wanted.parent_submission_id,
         command_executed=wanted.command, project=project_in(wanted.command),
         campaign_version_number=stage.campaign.version_number if stage.campaign else None,
-        campaign_stage_snapshot_id=snapshots.store(
-            session, snapshots.STAGE, snapshots.stage_content(stage, keywords), now),
-        job_type_snapshot_id=snapshots.store(
-            session, snapshots.JOB_TYPE, snapshots.job_type_content(stage.job_type, keywords), now),
-        login_setup_snapshot_id=snapshots.store(
-            session, snapshots.LOGIN_SETUP, snapshots.login_setup_content(stage.login_setup, keywords), now))
+        campaign_stage_snapshot_id=stage_key, job_type_snapshot_id=job_type_key, login_setup_snapshot_id=setup_key)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import insert_new
@@ -49,13 +50,20 @@ def login_setup_content(login_setup: LoginSetup, keywords: Mapping[str, str]) ->
     }, keywords)
 
 
-def store(session: Session, kind: str, content: dict[str, Any], at: datetime) -> str:
-    """Store the content unless it is there already; returns its key."""
+def store(session: Session, stage: CampaignStage, keywords: Mapping[str, str], at: datetime) -> tuple[str, ...]:
+    """Store what a stage runs with, unless it is there already; the keys of stage, job type and login setup."""
+    contents = ((STAGE, stage_content(stage, keywords)), (JOB_TYPE, job_type_content(stage.job_type, keywords)),
+                (LOGIN_SETUP, login_setup_content(stage.login_setup, keywords)))
+    rows = {_key(kind, content): {"kind": kind, "content": content, "created": at} for kind, content in contents}
+    known = set(session.scalars(select(Snapshot.snapshot_id).where(Snapshot.snapshot_id.in_(rows))))
+    # In one order everywhere: of two that insert the same keys, the second waits for the first.
+    insert_new(session, Snapshot, [{"snapshot_id": key, **rows[key]} for key in sorted(rows.keys() - known)])
+    return tuple(rows)
+
+
+def _key(kind: str, content: dict[str, Any]) -> str:
     text = json.dumps([kind, content], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    key = hashlib.sha256(text.encode()).hexdigest()
-    if session.get(Snapshot, key) is None:
-        insert_new(session, Snapshot, [{"snapshot_id": key, "kind": kind, "content": content, "created": at}])
-    return key
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _with_keywords(value: Any, keywords: Mapping[str, str]) -> Any:

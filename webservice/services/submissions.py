@@ -7,17 +7,21 @@ the order launch, campaign, submission, stage, count, so that no two transaction
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Float, Integer, Text, bindparam, func, insert, literal_column, select, union_all, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from poms.webservice.db import add_up, before_commit
+from poms.webservice.db import Prepared, add_up, ask, before_commit
 from poms.webservice.errors import NotFound
-from poms.webservice.model import CampaignStage, StageStatusCount, Submission, SubmissionHistory
+from poms.webservice.model import CampaignStage, Event, StageStatusCount, Submission, SubmissionHistory
+from poms.webservice.model.base import UtcDateTime
 from poms.webservice.rules.statuses import FINAL, Status, find_status, next_status
 from poms.webservice.services import events
 from poms.webservice.services.core import Core
@@ -104,33 +108,119 @@ class Report:
     at: datetime | None = None
 
 
-def report(core: Core, actor_name: str, reported: Report, *, by_person: bool) -> bool:
+STANDING = Prepared("standing", (
+    select(Submission.submission_id, Submission.experiment, Submission.status_id, Submission.status_since,
+           Submission.recovery_tasks_parent, Submission.jobsub_job_id, Submission.project, Submission.pct_complete,
+           CampaignStage.completion_pct, CampaignStage.creator, CampaignStage.creator_role)
+    .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
+    .where(Submission.submission_id == bindparam("key", type_=Integer))))
+"""Where a submission stands: what is needed to judge a report about it, and who may report."""
+
+
+def report(core: Core, actor_name: str, reported: Report, *, by_person: bool, standing: Any = None) -> bool:
     """Store a report; False if there is no such submission.
 
     Running with enough percent complete means Completed. An unknown status changes no status,
-    the other fields are stored all the same.
+    the other fields are stored all the same. ``standing`` is what ``STANDING`` found a moment ago, if it was asked.
     """
     now = core.clock()
+    if core.db.is_postgresql:
+        if standing is None:
+            with core.db.read() as session:
+                standing = next(iter(ask(session, STANDING, key=reported.submission_id)), None)
+        if standing is None:
+            return False
+        if _report_at_once(core, actor_name, reported, standing, by_person=by_person, now=now):
+            return True
     with core.db.write() as session:
         submission = _find_locked(session, reported.submission_id)
         if submission is None:
             return False
-        if reported.jobsub_job_id and submission.jobsub_job_id != normal_job_id(reported.jobsub_job_id):
-            submission.jobsub_job_id = normal_job_id(reported.jobsub_job_id)
-        if reported.project and reported.project != "None":
-            submission.project = reported.project
-        if reported.pct_complete is not None:
-            submission.pct_complete = reported.pct_complete
-        status = find_status(reported.status)
-        if status is Status.RUNNING and reported.pct_complete is not None:
-            stage = session.get_one(CampaignStage, submission.campaign_stage_id)
-            if reported.pct_complete >= stage.completion_pct:
-                status = Status.COMPLETED
+        for name, value in _fields_of(reported).items():
+            setattr(submission, name, value)
+        status = _status_of(reported, session.get_one(CampaignStage, submission.campaign_stage_id).completion_pct)
         if status is not None:
-            # A time in the future would hold back the times of everything that follows.
-            at = min(reported.at or now, now)
-            change_status(session, submission, status, at=at, actor=actor_name, by_person=by_person)
+            change_status(session, submission, status, at=_time_of(reported, now), actor=actor_name,
+                          by_person=by_person)
         return True
+
+
+def _fields_of(reported: Report) -> dict[str, Any]:
+    """The columns of a submission that a report sets whatever its status."""
+    fields = {"jobsub_job_id": normal_job_id(reported.jobsub_job_id) or None, "pct_complete": reported.pct_complete,
+              "project": reported.project if reported.project not in ("", "None") else None}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _status_of(reported: Report, completion_pct: float) -> Status | None:
+    status = find_status(reported.status)
+    if status is Status.RUNNING and reported.pct_complete is not None and reported.pct_complete >= completion_pct:
+        return Status.COMPLETED
+    return status
+
+
+def _time_of(reported: Report, now: datetime) -> datetime:
+    # A time in the future would hold back the times of everything that follows.
+    return min(reported.at or now, now)
+
+
+# ---------------------------------------------------- a report as one statement, where PostgreSQL permits
+
+_ID, _OLD, _NEW = (bindparam(name, type_=Integer) for name in ("submission_id", "old", "new"))
+_AT, _SEEN = (bindparam(name, type_=UtcDateTime) for name in ("at", "seen"))
+_ACTOR, _JOB, _PROJECT = (bindparam(name, type_=Text) for name in ("actor", "jobsub_job_id", "project"))
+
+
+def _change_at_once() -> Prepared:
+    """What ``change_status`` writes, if the submission is still as it was seen; the sums in the order of their keys."""
+    table, counts = Submission.__table__, StageStatusCount.__table__
+    changed = (
+        update(table).where(table.c.submission_id == _ID, table.c.status_id == _OLD, table.c.status_since == _SEEN)
+        .values(status_id=_NEW, status_since=_AT,
+                updated=func.coalesce(bindparam("ended", type_=UtcDateTime), table.c.updated),
+                jobsub_job_id=func.coalesce(_JOB, table.c.jobsub_job_id),
+                project=func.coalesce(_PROJECT, table.c.project),
+                pct_complete=func.coalesce(bindparam("pct_complete", type_=Float), table.c.pct_complete))
+        .returning(table.c.submission_id, table.c.experiment, table.c.campaign_id, table.c.campaign_stage_id)
+        .cte("changed"))
+    remembered = insert(SubmissionHistory).from_select(
+        ["submission_id", "status_id", "created", "actor", "reason"],
+        select(changed.c.submission_id, _NEW, _AT, _ACTOR, literal_column("''", Text))).cte("remembered")
+    told = insert(Event).from_select(
+        ["at", "kind", "actor", "experiment", "campaign_id", "campaign_stage_id", "submission_id", "data"],
+        select(_AT, literal_column("'submission.status'", Text), _ACTOR, changed.c.experiment, changed.c.campaign_id,
+               changed.c.campaign_stage_id, changed.c.submission_id,
+               bindparam("data", type_=postgresql.JSONB))).cte("told")
+    less, more = literal_column("-1", Integer), literal_column("1", Integer)
+    moved = union_all(select(changed.c.campaign_stage_id, _OLD.label("status_id"), less.label("by")),
+                      select(changed.c.campaign_stage_id, _NEW, more)).subquery("moved")
+    adding = postgresql.insert(counts).from_select(
+        ["campaign_stage_id", "status_id", "submissions"],
+        select(moved.c.campaign_stage_id, moved.c.status_id, moved.c.by).order_by(moved.c.status_id))
+    counted = adding.on_conflict_do_update(
+        index_elements=list(counts.primary_key.columns),
+        set_={"submissions": counts.c.submissions + adding.excluded.submissions}).cte("counted")
+    return Prepared("change_at_once", select(changed.c.submission_id).add_cte(remembered, told, counted))
+
+
+_CHANGE_AT_ONCE = _change_at_once()
+
+
+def _report_at_once(core: Core, actor_name: str, reported: Report, standing: Any, *, by_person: bool,
+                    now: datetime) -> bool:
+    """Store a report by one statement, or by none if it says nothing new; False if it must be done under a lock."""
+    fields = _fields_of(reported)
+    status, old = _status_of(reported, standing.completion_pct), Status(standing.status_id)
+    new = None if status is None else next_status(old, status, by_person=by_person,
+                                                  is_recovery=standing.recovery_tasks_parent is not None)
+    if new is None:
+        return all(getattr(standing, name) == value for name, value in fields.items())
+    at = max(_time_of(reported, now), standing.status_since)
+    nothing = dict.fromkeys(("jobsub_job_id", "project", "pct_complete"))
+    return bool(core.db.run(_CHANGE_AT_ONCE, {
+        **nothing, **fields, "submission_id": reported.submission_id, "old": int(old), "new": int(new), "at": at,
+        "seen": standing.status_since, "ended": at if new in FINAL else None, "actor": actor_name,
+        "data": json.dumps({"old": old.label, "new": new.label, "reason": ""})}))
 
 
 def normal_job_id(text: str) -> str:
