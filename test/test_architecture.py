@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "handlers": {"handlers", "services", "rules", "__init__"} | TYPES,
     "agent": {"agent", "services", "rules", "backends", "model", "db", "config", "clock"} | TYPES,
     "server": {"config"} | TYPES,
+    "processes": {"config", "server"} | TYPES,
     "sam_projects": {"errors"},
     "client": {"client", "errors"},
     "wrapper": {"wrapper", "client", "errors"},

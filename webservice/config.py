@@ -183,7 +183,9 @@ class WebSettings:
 
     listen: str = _key("str", "127.0.0.1:8080", "Address and port to listen on: host:port or [IPv6]:port.",
                        check=(_listen_address, "host:port or [IPv6]:port"))
-    threads: int = _key("int", "16", "Requests that are answered at the same time.", check=_at_least(1))
+    threads: int = _key("int", "16", "Requests that each process answers at the same time.", check=_at_least(1))
+    processes: int = _key("int", "0", "Processes of poms serve that share the address. 0: on PostgreSQL one for each "
+                          "processor, at most four; on SQLite always one.", check=_at_least(0))
     trusted_proxies: tuple[str, ...] = _key(
         "list", "", "Networks of front ends (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed, "
         "for the log and for links only.", check=(_networks, "networks such as 10.1.2.0/24"))

@@ -78,9 +78,10 @@ class Server(wsgi.Server):
 
     ConnectionClass = _Connection
 
-    def __init__(self, settings: WebSettings) -> None:
+    def __init__(self, settings: WebSettings, *, shared: bool = False) -> None:
+        """``shared``: others of ours listen on the same address."""
         super().__init__(split_listen(settings.listen), _not_ready, numthreads=settings.threads, server_name="poms",
-                         request_queue_size=128, timeout=30, shutdown_timeout=SHUTDOWN_SECONDS)
+                         request_queue_size=128, timeout=30, shutdown_timeout=SHUTDOWN_SECONDS, reuse_port=shared)
         self.max_request_body_size = settings.max_upload_bytes
         self.max_request_header_size = MAX_HEADER_BYTES
 
@@ -96,7 +97,7 @@ class Server(wsgi.Server):
             raise ConfigurationError(f"cannot listen on {host} port {port}, perhaps another program does: {error}"
                                      ) from error
         host, port = self.bind_addr[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return shown_address(host, port)
 
     def run(self, application: Callable[..., Iterable[bytes]], *, on_ready: Callable[[], None]) -> None:
         """Answer requests until SIGTERM or SIGINT; those under way are finished first."""
@@ -122,6 +123,11 @@ class Server(wsgi.Server):
         thread.join()
         if failure:
             raise failure[0]
+
+
+def shown_address(host: str, port: int) -> str:
+    """``host:port``, or ``[IPv6]:port``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _not_ready(_environ: Any, start_response: Callable[..., Any]) -> list[bytes]:

@@ -30,7 +30,7 @@ PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in GUIDES),
          DOCS / "examples" / "poms_nightqueue" / "README.md"]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PLACES = ("agent", "handlers", "services", "rules", "model", "testing", "plugins", "backends")
-FRAGMENT = re.compile(r"[0-9]+\.(feature|fix|change|removal|doc)\.md")
+FRAGMENT = re.compile(r"[a-z0-9-]+\.(feature|fix|change|removal|doc)\.md")
 
 
 def blocks(kind: str) -> Iterator[tuple[Path, str]]:
