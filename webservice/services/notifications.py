@@ -97,7 +97,8 @@ def gather(core: Core, lease: TaskLease) -> int | None:
 def _beginning(core: Core, upto: int) -> int:
     """Where the first pass of all begins: with what the oldest watch is owed."""
     with core.db.read() as session:
-        return min(upto, session.scalar(select(func.min(Watch.since_event_id))) or upto)
+        oldest = session.scalar(select(func.min(Watch.since_event_id)))
+    return upto if oldest is None else min(upto, oldest)
 
 
 def _owed(session: Session, found: Sequence[Any], now: datetime) -> list[dict[str, Any]]:
