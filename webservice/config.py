@@ -213,6 +213,8 @@ class AgentSettings:
     prune_seconds: float = _key("seconds", "1h", "Time between two passes that clean up.", check=_at_least(1))
     launch_log_days: float = _key("float", "180", "Launch logs are removed so many days after they were last written; "
                                   "0 keeps them for ever.", check=_at_least(0))
+    job_archive_days: float = _key("float", "180", "The rows of single jobs of a submission that has been final for so "
+                                   "many days are folded into sums; 0 keeps them for ever.", check=_at_least(0))
     stale_campaign_days: float = _key("float", "7", "A campaign that launched nothing for so many days, has no "
                                       "schedule and nothing under way becomes inactive; its next launch makes it "
                                       "active again. 0: never.", check=_at_least(0))

@@ -271,10 +271,15 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class PoolSnapshot:
-    """All live jobs that carry a POMS submission id, counted in one query of the pool."""
+    """All live jobs that carry a POMS submission id, counted in one query of the pool.
+
+    ``growing`` are submissions to which the pool itself still adds jobs (a DAG of which some have not begun): they
+    have not ended, though none of their jobs may be live just now.
+    """
 
     taken_at: datetime
     counts: tuple[JobCount, ...]
+    growing: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from poms.webservice.agent import launcher, notify, poll, schedules, upkeep
 from poms.webservice.errors import PomsError
 from poms.webservice.model import Experiment
-from poms.webservice.services import housekeeping, tasks, wrapup
+from poms.webservice.services import housekeeping, job_archive, tasks, wrapup
 from poms.webservice.services.core import Core
 from poms.webservice.services.tasks import TaskLease
 
@@ -100,6 +100,7 @@ class Agent:
         found = [Task(f"poll:{pool}", settings.poll_seconds, poll.work_for(members))
                  for pool, members in poll.pools(self.core, experiments).items()]
         found.append(Task("housekeeping", settings.prune_seconds, lambda core, lease: housekeeping.run(core)))
+        found.append(Task("archive", settings.prune_seconds, lambda core, lease: job_archive.run(core)))
         found.append(Task("notify", self.core.settings.notify.interval_seconds, notify.run))
         for experiment in experiments:
             found.append(Task(f"schedules:{experiment}", settings.schedule_seconds,

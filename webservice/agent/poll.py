@@ -57,11 +57,11 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
     departures = backend.departed(lease.cursor)
     # Asked last: whoever submitted a job that is reported here was there before it, and is among them.
     experiments = sharing(core, backend.pool)
-    counts = jobs.live_counts(snapshot.counts)
+    counts = jobs.live_counts(snapshot.counts, snapshot.growing)
     changed = sorted(jobs.changed_submissions(core, experiments, counts))[:DETAIL_LIMIT]
     details = backend.jobs(changed) if changed else []
     touched = jobs.ingest(core, experiments, jobs.Poll(snapshot.counts, departures.records, tuple(details),
-                                                       snapshot.taken_at),
+                                                       snapshot.taken_at, snapshot.growing),
                           task=lease.name, epoch=lease.epoch, cursor=departures.cursor)
     described = _describe(core, experiments, set(changed))
     vanished = jobs.forget_vanished(core, experiments, VANISHED_GRACE)

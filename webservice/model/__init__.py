@@ -11,6 +11,7 @@ from poms.webservice.model.campaigns import (
     StageStatusCount,
     Tag,
 )
+from poms.webservice.model.job_summaries import JobSummary
 from poms.webservice.model.notifications import (
     Digest,
     DigestDelivery,
@@ -37,6 +38,7 @@ from poms.webservice.model.submissions import (
 __all__ = [
     "AgentTask", "Base", "Campaign", "CampaignDependency", "CampaignStage", "CampaignTag", "CampaignVersion",
     "RecoveryDecision", "RecoveryFile", "RecoveryRound", "StageLevel",
+    "JobSummary",
     "Delivery", "Digest", "DigestDelivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch",
     "ListColumns", "LoginSetup", "Membership", "Notice", "NotificationSetting", "Recovery", "Schedule",
     "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile", "SubmissionHistory",

@@ -36,6 +36,7 @@ KINDS = {
     "jobs.held": "Jobs held",
     "jobs.released": "Jobs released",
     "jobs.removed": "Jobs removed",
+    "jobs.archived": "Jobs archived, their sums are kept",
     "split.end": "No more splits",
     "split.reset": "Split position changed",
     "schedule.set": "Schedule set",

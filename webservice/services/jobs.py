@@ -22,7 +22,7 @@ from poms.webservice.errors import NotFound
 from poms.webservice.interfaces import ActResult, JobCount, JobRecord, JobSelection, JobState
 from poms.webservice.model import AgentTask, Job, Submission
 from poms.webservice.rules.statuses import LIVE, Status, percent_complete, status_of_jobs
-from poms.webservice.services import events, submissions
+from poms.webservice.services import events, job_archive, submissions
 from poms.webservice.services.core import Core
 from poms.webservice.services.launches import AGENT
 
@@ -35,20 +35,30 @@ _JOB_ROW = attrgetter(*JOB_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One look at a pool: live counts, jobs that left, single live jobs where counts changed."""
+    """One look at a pool: live counts, jobs that left, single live jobs where counts changed.
+
+    ``growing``: submissions to which the pool itself still adds jobs, see ``PoolSnapshot``.
+    """
 
     counts: tuple[JobCount, ...]
     departed: tuple[JobRecord, ...]
     details: tuple[JobRecord, ...]
     taken_at: datetime
+    growing: frozenset[int] = frozenset()
 
 
-def live_counts(counts: Iterable[JobCount]) -> dict[int, dict[str, int]]:
-    """Counts by submission and column, e.g. ``{42: {"jobs_idle": 3, ...}}``."""
+def live_counts(counts: Iterable[JobCount], growing: Collection[int] = ()) -> dict[int, dict[str, int]]:
+    """Counts by submission and column, e.g. ``{42: {"jobs_idle": 3, ...}}``.
+
+    A growing submission without live jobs has one that waits: it stands for those that are still to come.
+    """
     result: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(LIVE_COLUMNS.values(), 0))
     for item in counts:
         if item.state in LIVE_COLUMNS:
             result[item.submission_id][LIVE_COLUMNS[item.state]] += item.count
+    for number in growing:
+        if not any(result[number].values()):
+            result[number]["jobs_idle"] = 1
     return dict(result)
 
 
@@ -61,6 +71,7 @@ def changed_submissions(core: Core, experiments: Collection[str], counts: Mappin
         rows = list(session.execute(query.where(Submission.status_id.in_([int(status) for status in LIVE]))))
         others = set(counts).difference(row[0] for row in rows)
         for some in _chunks(sorted(others)):
+            some = sorted(set(some) - job_archive.archived(session, some))
             rows += session.execute(query.where(Submission.submission_id.in_(some)))
     stored = {number: dict(zip(names, values, strict=True)) for number, *values in rows}
     nothing = dict.fromkeys(names, 0)
@@ -74,7 +85,8 @@ def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, e
     that the same jobs are reported again. Every step makes sure that the lease is still ours: the agent
     that took it over asks from the old cursor, and old counts never replace its newer ones.
     """
-    counts = live_counts(poll.counts)
+    counts = live_counts(poll.counts, poll.growing)
+    to_come = poll.growing.difference(live_counts(poll.counts))
     changed = changed_submissions(core, experiments, counts)
     records = [*poll.departed, *poll.details]
     with core.db.write() as session:
@@ -88,7 +100,7 @@ def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, e
         with core.db.write() as session:
             if _owner(session, task, epoch) is None:
                 return 0
-            _update_submissions(session, some, counts, poll.taken_at)
+            _update_submissions(session, some, counts, poll.taken_at, to_come)
     with core.db.write() as session:
         owner = _owner(session, task, epoch)
         if owner is not None and owner.cursor != cursor:
@@ -122,7 +134,11 @@ def _is_final(state: ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def _update_submissions(session: Session, numbers: list[int], counts: Mapping[int, Mapping[str, int]],
-                        at: datetime) -> None:
+                        at: datetime, to_come: Collection[int]) -> None:
+    # Asked when the rows are locked: whoever folds the jobs of one has the same lock.
+    locked = submissions.lock_all(session, numbers)
+    for number in job_archive.archived(session, locked):
+        del locked[number]
     ended: dict[int, dict[str, int]] = defaultdict(dict)
     rows = session.execute(
         select(Job.submission_id, Job.state, func.count())
@@ -130,19 +146,20 @@ def _update_submissions(session: Session, numbers: list[int], counts: Mapping[in
         .group_by(Job.submission_id, Job.state))
     for number, state, count in rows:
         ended[number][ENDED_COLUMNS[JobState(state)]] = count
-    for number, submission in submissions.lock_all(session, numbers).items():
+    for number, submission in locked.items():
         live = dict(counts.get(number) or dict.fromkeys(LIVE_COLUMNS.values(), 0))
         done = {name: ended[number].get(name, 0) for name in ENDED_COLUMNS.values()}
-        apply_counts(session, submission, live | done, at)
+        apply_counts(session, submission, live | done, at, is_to_come=number in to_come)
 
 
-def apply_counts(session: Session, submission: Submission, counts: dict[str, int], at: datetime) -> None:
-    """Store a submission's job counts and the status they mean."""
+def apply_counts(session: Session, submission: Submission, counts: dict[str, int], at: datetime, *,
+                 is_to_come: bool = False) -> None:
+    """Store a submission's job counts and the status they mean; ``is_to_come``: its idle job only stands for others."""
     if submissions.set_job_counts(session, submission, counts):
         submission.updated = at
     live = sum(counts[name] for name in LIVE_COLUMNS.values())
     ended = sum(counts[name] for name in ENDED_COLUMNS.values())
-    submission.jobs_expected = max(submission.jobs_expected, live + ended)
+    submission.jobs_expected = max(submission.jobs_expected, live + ended - is_to_come)
     submission.pct_complete = percent_complete(live=live, ended=ended, expected=submission.jobs_expected)
     if live == 0 and ended < submission.jobs_expected:
         return  # Some jobs are neither queued nor recorded yet: the next poll, or ``forget_vanished``, tells.
@@ -239,6 +256,7 @@ def _known(session: Session, numbers: Collection[int], experiments: Collection[s
     for some in _chunks(sorted(numbers)):
         found.update(session.scalars(select(Submission.submission_id).where(
             Submission.submission_id.in_(some), Submission.experiment.in_(list(experiments)))))
+        found -= job_archive.archived(session, some)
     return found
 
 

@@ -20,12 +20,14 @@ from poms.webservice.model import (
     CampaignStage,
     Experimenter,
     Job,
+    JobSummary,
     Launch,
     Snapshot,
     Submission,
     SubmissionHistory,
 )
 from poms.webservice.rules.statuses import Status
+from poms.webservice.services import job_archive
 from poms.webservice.services.core import Core
 from poms.webservice.services.people import usernames
 
@@ -136,6 +138,9 @@ def require_own_jobs(core: Core, submission_id: int, batch_ids: Collection[str])
     with core.db.read() as session:
         known = set(session.scalars(select(Job.batch_id).where(Job.submission_id == submission_id,
                                                                Job.batch_id.in_(list(batch_ids)))))
+        summary = session.get(JobSummary, submission_id)
+    if summary is not None:
+        known |= {batch_id for batch_id in batch_ids if job_archive.names_job(summary, batch_id)}
     foreign = sorted(set(batch_ids) - known)
     if foreign:
         raise NotFound(f"Submission {submission_id} has no job {foreign[0][:100]}.")
@@ -145,6 +150,8 @@ def job_has_ended(core: Core, submission_id: int, batch_id: str) -> bool:
     """Whether a job is known to have ended; what it wrote does not grow any more then."""
     with core.db.read() as session:
         state = session.scalar(select(Job.state).where(Job.submission_id == submission_id, Job.batch_id == batch_id))
+        if state is None:
+            return session.get(JobSummary, submission_id) is not None
     return state is not None and state not in LIVE_JOB_STATES
 
 

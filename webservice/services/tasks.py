@@ -88,6 +88,7 @@ def interval_seconds(core: Core, name: str) -> float | None:
     settings = core.settings.agent
     return {"poll": settings.poll_seconds, "upkeep": settings.poll_seconds, "wrapup": settings.wrapup_seconds,
             "schedules": settings.schedule_seconds, "housekeeping": settings.prune_seconds,
+            "archive": settings.prune_seconds,
             "notify": core.settings.notify.interval_seconds}.get(name.partition(":")[0])
 
 
