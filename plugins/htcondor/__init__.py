@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from poms.plugins.htcondor.options import SETTINGS
 from poms.webservice.hookspecs import hookimpl
 from poms.webservice.interfaces import Offer, PluginContext, Setting, SettingsSection
 
@@ -15,22 +16,7 @@ if TYPE_CHECKING:
     from poms.plugins.htcondor.backend import HTCondorBatch
 
 SECTION = SettingsSection("htcondor", "The HTCondor pool that jobs run in, shared by all experiments that use it.", (
-    Setting("collector", "str", "", "host:port of the collector; empty means that of this machine's configuration."),
-    Setting("schedds", "list", "", "Names of the schedds that hold this service's jobs, commas between; at least one."),
-    Setting("pool", "str", "", "A name for the pool in logs and agent tasks; empty means collector and schedds."),
-    Setting("access", "str", "auto", "bindings (the Python package htcondor), commands (condor_q and so on), or auto."),
-    Setting("programs", "str", "", "Directory of the command-line tools; empty means that they are on PATH."),
-    Setting("config", "str", "", "HTCondor configuration file to use instead of the machine's; none for none at all."),
-    Setting("token_directory", "str", "", "Directory of tokens to authenticate with, for the service only (mode 700)."),
-    Setting("job_constraint", "str", "", "A ClassAd condition that only this service's jobs meet, where another POMS "
-            "uses the same schedds, e.g. POMS_INST == \"prod\"."),
-    Setting("timeout_seconds", "seconds", "45", "A schedd that has not answered after so long is unavailable."),
-    Setting("history_lookback_seconds", "seconds", "0", "How far back the history is searched for a lost launch; 0 "
-            "means all of it. Shorter is quicker where schedds keep gigabytes of history."),
-    Setting("spooling_grace_seconds", "seconds", "10m", "Jobs whose input files have been on their way for longer are "
-            "shown as held."),
-    Setting("event_log", "str", "", "The schedd's EVENT_LOG, if this machine can read it: departures are read there as "
-            "well, so that none is missed when the history rotates quickly."),
+    *SETTINGS,
     Setting("jobsub", "bool", "yes", "Put our own jobsub_submit first on the PATH of launch scripts."),
     Setting("spool", "bool", "yes", "Our jobsub_submit hands input files to the schedd and output files are fetched "
             "from it; no: schedd and launch scripts share the service's data directory."),

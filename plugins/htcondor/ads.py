@@ -36,7 +36,7 @@ JOB_ATTRIBUTES = (
     "RemoteWallClockTime", "RemoteUserCpu", "RemoteSysCpu", "ResidentSetSize", "RequestMemory", "RemoteHost",
     "LastRemoteHost", "MATCH_GLIDEIN_Site", "MATCH_EXP_JOB_GLIDEIN_Site", "ServerTime")
 CLUSTER_ATTRIBUTES = ("ClusterId", "ProcId", "JobUniverse", SUBMISSION, ATTEMPT, "TotalSubmitProcs", PROJECT, COMMAND,
-                      "SAM_PROJECT", "Cmd", "Args", "Arguments", "Env", "Environment")
+                      "SAM_PROJECT", "Cmd", "Args", "Arguments", "Env", "Environment", "DAG_NodesTotal", "DAGManJobId")
 GROUP_ATTRIBUTES = (SUBMISSION, "JobStatus", "HoldReasonCode", "HoldReasonSubCode", "JobUniverse")
 
 # condor_hold adds who held it, which is always the service's own account.
@@ -241,8 +241,11 @@ def clusters(ads: Iterable[Ad], schedd: str) -> list[FoundCluster]:
     """The clusters that jobs of queue and history belong to, in order; a job may come twice."""
     procs: dict[int, set[int]] = defaultdict(set)
     first: dict[int, Ad] = {}
+    begun: dict[int, set[tuple[int, int]]] = defaultdict(set)
     for ad in ads:
-        if ad.get("JobUniverse") == DAGMAN_UNIVERSE and ad["ClusterId"] not in first:
+        if (leader := _whole(ad, "DAGManJobId")) is not None:
+            begun[leader].add((ad["ClusterId"], ad["ProcId"]))
+        if ad.get("JobUniverse") == DAGMAN_UNIVERSE:
             procs[ad["ClusterId"]] |= set()
         else:
             procs[ad["ClusterId"]].add(ad["ProcId"])
@@ -254,6 +257,9 @@ def clusters(ads: Iterable[Ad], schedd: str) -> list[FoundCluster]:
         jobs = len(procs[cluster])
         if jobs:
             jobs = max(jobs, _whole(ad, "TotalSubmitProcs") or 0)
+        elif "DAGManJobId" not in ad:
+            # DAGMan stands for the jobs of its graph that it has not submitted yet.
+            jobs = max(0, (_whole(ad, "DAG_NodesTotal") or 0) - len(begun[cluster]))
         found.append(FoundCluster(f"{cluster}@{schedd}", jobs, attempt if isinstance(attempt, int) else 1,
                                   project=project(ad), command=command(ad)))
     return found

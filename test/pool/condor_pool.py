@@ -33,7 +33,8 @@ SCHEDDS = ("schedd1.pool.test", "small@schedd1.pool.test")
 NODES = (("wn1.north.test", "North", 6), ("wn2.south.test", "South", 6), ("wn3.south.test", "South", 4))
 PROGRAMS = ("condor_q", "condor_history", "condor_submit", "condor_hold", "condor_release", "condor_rm",
             "condor_status", "condor_transfer_data", "condor_tail", "condor_config_val", "condor_who", "condor_version",
-            "condor_off", "condor_qedit", "condor_advertise", "condor_reconfig")
+            "condor_off", "condor_qedit", "condor_advertise", "condor_reconfig", "condor_submit_dag")
+TOOLS = ("unshare", "nsenter", "chroot", "setpriv")
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
 
@@ -148,15 +149,20 @@ class PoolError(Exception):
 
 def lacking(root: Path = ROOT) -> str:
     """Why no pool can be run here; "" if one can."""
-    if os.geteuid() != 0:
-        return "a throw-away HTCondor pool needs root"
-    missing = [name for name in ("unshare", "nsenter", "chroot", "setpriv") if not shutil.which(name)]
-    if missing:
-        return f"{', '.join(missing)} not found; install util-linux and coreutils"
+    problem = _lacking_programs(TOOLS)
+    if problem:
+        return problem
     if not _is_ready(root):
         # Never made by a test: that needs the network, and minutes.
         return f"no system for a pool in {root}; make it with: test/pool/condor_pool.py provision"
     return ""
+
+
+def _lacking_programs(names: Sequence[str]) -> str:
+    if os.geteuid() != 0:
+        return "a throw-away HTCondor pool needs root"
+    missing = [name for name in names if not shutil.which(name)]
+    return f"{', '.join(missing)} not found; install util-linux, coreutils and debootstrap" if missing else ""
 
 
 def _mirror() -> list[str]:
@@ -463,8 +469,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path, help="the pool's own directory (default: a temporary one)")
     parser.add_argument("--share", type=Path, action="append", default=[], metavar="DIR",
                         help="directory that jobs see as well; /tmp always")
+    parser.add_argument("--provision", action="store_true", help="make the Debian system first, if it is not there")
     options = parser.parse_args(argv)
-    problem = lacking(options.root)
+    makes = options.provision or options.action == "provision"
+    problem = _lacking_programs((*TOOLS, "debootstrap")) if makes and not _is_ready(options.root) \
+        else lacking(options.root)
     if problem:
         print(problem, file=sys.stderr)
         return 2
