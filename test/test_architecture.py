@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "hookspecs": {"interfaces"},
     "clock": set(),
     "logs": set(),
-    "config": {"logs"} | TYPES,
+    "config": {"logs", "rules"} | TYPES,
     "bulkhead": {"errors"},
     "guarded": {"bulkhead"} | TYPES,
     "backends": BACKENDS | TYPES,

@@ -24,8 +24,9 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from poms.webservice import logs
-from poms.webservice.errors import ConfigurationError
+from poms.webservice.errors import ConfigurationError, Invalid
 from poms.webservice.interfaces import Setting, SettingsSection
+from poms.webservice.rules.recovery_policies import parse_policy
 
 CONFIG_VARIABLE = "POMS_CONFIG"
 DATABASE_FILE = "poms.db"
@@ -112,6 +113,13 @@ def _at_least(least: float) -> tuple[Callable[[Any], None], str]:
             raise ValueError(value)
 
     return check, f"at least {least:g}"
+
+
+def _recovery_rules(text: str) -> None:
+    try:
+        parse_policy(text)
+    except Invalid as invalid:
+        raise ConfigurationError("; ".join(map(str, invalid.problems))) from None
 
 
 def _web_address(text: str) -> None:
@@ -269,6 +277,11 @@ class ExperimentSettings:
     analysis_launch_hosts: tuple[str, ...] = _key("list", "", "Hosts on which analysis users may launch.")
     time_zone: str = _key("str", "UTC", "Time zone in which schedules are meant, such as America/Chicago.",
                           check=(_time_zone, "the name of a time zone such as Europe/Zurich"))
+    recovery_policy: str = _key("str", "", "Recovery rules of stages whose campaign text has none, one a line, as "
+                                "docs/recovering.md describes them.", check=(_recovery_rules, "recovery rules"))
+    recovery_policies: str = _key("str", "active", "Whether recovery rules are followed (active), only recorded, for "
+                                  "people to look at (passive), or not looked at (off).",
+                                  check=_one_of("active", "passive", "off"))
     launch_recovery_jobs: bool = _key("bool", "true", "Whether recoveries and next stages are launched without a "
                                       "person's doing; if not they are held launches.")
 

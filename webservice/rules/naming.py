@@ -44,6 +44,16 @@ def recovery_key(original_id: int, position: int) -> str:
     return f"recovery:{original_id}:{position}"
 
 
+def group_recovery_key(failed_id: int, number: int) -> str:
+    """The recovery of one group of files that a submission did not process, as the recovery rules made the groups."""
+    return f"recovery:of:{failed_id}:{number}"
+
+
+def group_recovery_dataset(original_id: int, failed_id: int, number: int) -> str:
+    """Its dataset: the original's id as in all recoveries, then the submission that failed and the group."""
+    return f"poms_recover_{original_id}_{failed_id}_{number}"
+
+
 def dependency_key(campaign_dep_id: int, provider_submission_id: int) -> str:
     return f"dependency:{campaign_dep_id}:{provider_submission_id}"
 

@@ -109,6 +109,11 @@ def snapshots(*snapshot_ids: int) -> str:
     return " or ".join(f"snapshot_id {int(each)}" for each in snapshot_ids)
 
 
+def named(names: Sequence[str]) -> str:
+    """Exactly these files."""
+    return f"file_name {','.join(quote(name) for name in names)}"
+
+
 def of_run(query: str, run: int) -> str:
     return f"({query}) and run_number {int(run)}"
 

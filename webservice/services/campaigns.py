@@ -475,7 +475,9 @@ def _stage_values(item: spec.StageSpec, position: int, setups: Mapping[str, int]
         "merge_overrides": item.merge_overrides, "completion_type": item.completion_type,
         "completion_pct": item.completion_pct, "output_ancestor_depth": item.output_ancestor_depth,
         "campaign_stage_type": item.stage_type, "default_clear_cronjob": item.default_clear_cronjob,
-        "data_handling": handling or None, "recovery_policy": item.recovery_policy or None,
+        "data_handling": handling or None,
+        # "" is None as the text says it: no rules, although the experiment may have some.
+        "recovery_policy": item.recovery_policy or (None if "recovery_policy" in item.inherited else ""),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Literal
@@ -124,8 +124,25 @@ def write_jobs(session: Session, records: Iterable[JobRecord]) -> int:
             latest[key] = record
     if not latest:
         return 0
+    latest |= _with_holds(session, latest)
     return upsert_many(session, Job, JOB_COLUMNS, map(_JOB_ROW, latest.values()), ["submission_id", "batch_id"],
                        unless=lambda stored, new: and_(_is_final(stored.state), not_(_is_final(new.state))))
+
+
+def _with_holds(session: Session, records: Mapping[tuple[int, str], JobRecord]) -> dict[tuple[int, str], JobRecord]:
+    """Removed jobs with the hold that they were removed from: batch systems forget it, and recoveries go by it."""
+    removed = {key for key, record in records.items()
+               if record.state is JobState.REMOVED and record.hold_code is None}
+    found = {}
+    for some in _chunks(sorted({number for number, _ in removed}), 200):
+        held = session.execute(select(Job.submission_id, Job.batch_id, Job.hold_code, Job.hold_reason).where(
+            Job.submission_id.in_(some), Job.hold_code.is_not(None),
+            Job.state.in_((int(JobState.HELD), int(JobState.REMOVED)))))
+        for number, batch_id, code, reason in held:
+            if (number, batch_id) in removed:
+                record = records[number, batch_id]
+                found[number, batch_id] = replace(record, hold_code=code, hold_reason=reason or record.hold_reason)
+    return found
 
 
 def _is_final(state: ColumnElement[int]) -> ColumnElement[bool]:

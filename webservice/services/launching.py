@@ -36,7 +36,7 @@ from poms.webservice.rules import naming, parameters, permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.splits import parse_split
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import events, snapshots, submissions
+from poms.webservice.services import events, policies, snapshots, submissions
 from poms.webservice.services.core import Core
 
 Pairs = tuple[tuple[str, str], ...]
@@ -107,6 +107,7 @@ class Prepared:
     plan: LaunchPlan
     hold_reason: str = ""
     delivered: tuple[str, ...] = field(default=(), repr=False)
+    learned: str = ""
 
     def plan_for(self, submission_id: int) -> LaunchPlan:
         """The plan with the submission's number filled in; the preview shows the same text with N."""
@@ -279,11 +280,13 @@ def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: _Found, *
     dataset = request.dataset_override or (piece.dataset if piece else _no_none(stage.dataset))
     if request.define and not peek:
         core.backends.data(stage.experiment).define(request.dataset_override, request.define)
-    plan = _plan(core, stage, launcher, request, dataset, found.consumers)
+    begin, learned = policies.beginning(core, stage, _command_of(stage, request))
+    wanted = replace(request, param_overrides=tuple(parameters.merge(request.param_overrides, begin)))
+    plan = _plan(core, stage, launcher, wanted, dataset, found.consumers)
     derived = request.kind == "dependency" and request.dataset_override and not peek
     delivered = tuple(_files_of(core, stage, dataset)) if derived else ()
     return Prepared(request, stage, stage.campaign, launcher, dataset, piece, position, plan, found.hold_reason,
-                    delivered)
+                    delivered, learned)
 
 
 def load_stage(session: Session, stage_id: int, experiment: str) -> CampaignStage:
@@ -357,11 +360,7 @@ def _plan(core: Core, stage: CampaignStage, launcher: Experimenter, request: Lau
         # A person decides; nothing is run anywhere.
         return LaunchPlan(0, 1, stage.experiment, group, stage.vo_role.lower(), launcher.username, "", "", "",
                           "await_approval", (), variables["dataset"], test)
-    pairs = parameters.launch_parameters(
-        job_type=job_type.definition_parameters, campaign=(campaign.defaults or {}).get("param_overrides") or [],
-        merge_overrides=stage.merge_overrides, stage=stage.param_overrides, launch=request.param_overrides,
-        test=stage.test_param_overrides, is_test=test)
-    command = parameters.join_command(job_type.launch_script, pairs)
+    command = _command_of(stage, request)
     if not command:
         raise Invalid(f"Job type {job_type.name} has no launch script; give it one.", field="launch_script")
     command = parameters.substitute(command, variables, f"launch command of job type {job_type.name}")
@@ -375,6 +374,16 @@ def _plan(core: Core, stage: CampaignStage, launcher: Experimenter, request: Lau
         command=command, environment=(), dataset=variables["dataset"], test=test)
     environment = _environment(stage, plan, request, consumers)
     return replace(plan, environment=environment + core.backends.data(stage.experiment).job_environment(plan))
+
+
+def _command_of(stage: CampaignStage, request: LaunchRequest) -> str:
+    """Launch script and parameters by precedence, before anything in them is filled in."""
+    campaign, job_type = stage.campaign, stage.job_type
+    pairs = parameters.launch_parameters(
+        job_type=job_type.definition_parameters, campaign=(campaign.defaults or {}).get("param_overrides") or [],
+        merge_overrides=stage.merge_overrides, stage=stage.param_overrides, launch=request.param_overrides,
+        test=stage.test_param_overrides, is_test=request.test or campaign.campaign_type == "test")
+    return parameters.join_command(job_type.launch_script, pairs)
 
 
 def _is_approval(stage: CampaignStage) -> bool:
@@ -517,7 +526,8 @@ def _add_submission(session: Session, stage: CampaignStage, prepared: Prepared, 
     session.flush()
     submissions.add_first_status(session, submission, actor=prepared.launcher.username, reason=request.kind)
     events.record(session, "launch.requested", now, prepared.launcher.username, submission=submission,
-                  launch=request.kind, dataset=prepared.dataset, test=prepared.plan.test)
+                  launch=request.kind, dataset=prepared.dataset, test=prepared.plan.test,
+                  **({"learned": prepared.learned} if prepared.learned else {}))
     return submission
 
 

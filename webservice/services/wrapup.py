@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from poms.webservice.db import upsert
@@ -25,15 +25,19 @@ from poms.webservice.model import (
     CampaignDependency,
     CampaignStage,
     Experimenter,
+    Job,
     Launch,
+    RecoveryRound,
     Snapshot,
     Submission,
     SubmissionFile,
+    SubmissionHistory,
 )
 from poms.webservice.rules import completion, naming
+from poms.webservice.rules.recovery_policies import Policy
 from poms.webservice.rules.sam_queries import split_patterns
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import events, launching, submissions
+from poms.webservice.services import events, launching, policies, recoveries, submissions
 from poms.webservice.services.core import Core
 from poms.webservice.services.launches import AGENT
 from poms.webservice.services.launching import LaunchRequest
@@ -47,6 +51,8 @@ BATCH = 500
 TOGETHER = 100
 FILES_TOGETHER = 5_000
 SECONDS_TOGETHER = 2
+TAKEN_OVER_DAYS = 14
+"""Rules written later than this after a failure leave it to people."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class Finding:
     held_because: str = ""
     recovery_position: int | None = None
     skipped: tuple[str, ...] = ()
+    round: recoveries.Round | None = None
 
 
 def run(core: Core, experiment: str) -> str:
@@ -112,6 +119,7 @@ def run(core: Core, experiment: str) -> str:
     A submission that cannot be judged is logged with its number and left for the next pass.
     """
     done: Counter[str] = Counter()
+    take_over(core, experiment)
     last = 0
     while candidates := load(core, experiment, after=last):
         last = candidates[-1].submission.submission_id
@@ -123,6 +131,7 @@ def run(core: Core, experiment: str) -> str:
                 _store_together(core, together.judged, done)
                 together = Together(core.clock())
         _store_together(core, together.judged, done)
+    go_on(core, experiment)
     return f"{done['located']} located, {done['waiting']} waiting, {done['failed']} not decided"
 
 
@@ -209,12 +218,18 @@ def judge(core: Core, candidate: Candidate) -> Finding:
         counts = data.output_counts(view)
         decision = completion.decide(counts, completion_pct=content["completion_pct"],
                                      is_recovery=candidate.is_recovery)
+    policy = _policy(core, candidate)
+    if policy is not None and not policy.passive and counts is not None and not counts.expected:
+        decision = completion.Decision(True, "nothing was processed; the recovery rules say what is done about it")
     if not decision.done:
         return Finding(decision, counts)
     ledger = content["completion_type"] == "located" and not approved
     inputs = tuple(data.file_states(view)) if ledger else ()
     outputs = tuple(data.output_files(view)) if ledger else ()
     finding = Finding(decision, counts, inputs, outputs)
+    if policy is not None:
+        states = inputs if ledger else tuple(data.file_states(view))
+        finding = _with(finding, round=recoveries.judge(core, _failed(candidate, policy), states, data))
     finding = _what_follows(candidate, data, finding)
     return finding if settings.launch_recovery_jobs else _with(finding, held_because=SWITCHED_OFF)
 
@@ -253,6 +268,8 @@ def _store(session: Session, candidate: Candidate, finding: Finding, locked: Map
     submissions.change_status(session, submission, Status.LOCATED, at=now, actor=AGENT,
                               reason=finding.decision.reason)
     _write_ledger(session, number, finding, now)
+    if finding.round is not None:
+        recoveries.record(session, finding.round, submission, original, now)
     if finding.recovery_position is not None:
         original.recovery_position = finding.recovery_position
     for request in finding.owed:
@@ -304,8 +321,16 @@ def recovery_request(core: Core, candidate: Candidate, kind: str, request_key: s
 
 
 def _what_follows(candidate: Candidate, data: DataBackend, finding: Finding) -> Finding:
-    """The next recovery if one has files, else the dependents of the original submission."""
+    """The next recovery if one has files, else the dependents of the original submission.
+
+    Where recovery rules are in force they say which recoveries, and dependents wait for all of them (``go_on``).
+    """
     original = candidate.original
+    if finding.round is not None and not finding.round.passive:
+        if candidate.is_recovery or any(group.outcome != "give up" for group in finding.round.groups):
+            return _with(finding, owed=finding.round.requests, recovery_position=original.recovery_position)
+        owed, skipped = _dependents(candidate, data)
+        return _with(finding, owed=tuple(owed), skipped=tuple(skipped), recovery_position=original.recovery_position)
     entries = candidate.job_type_content.get("recoveries") or []
     position = original.recovery_position or 0
     while position < len(entries) and original.project:
@@ -321,6 +346,109 @@ def _what_follows(candidate: Candidate, data: DataBackend, finding: Finding) -> 
     owed, skipped = _dependents(candidate, data)
     return _with(finding, owed=tuple(owed), skipped=tuple(skipped),
                  recovery_position=position if entries else original.recovery_position)
+
+
+def _policy(core: Core, candidate: Candidate) -> Policy | None:
+    """The recovery rules for a candidate; None without any, and where there is no input that could be recovered."""
+    if not candidate.submission.project or candidate.stage.campaign_stage_type == "approval":
+        return None
+    return policies.policy_of(core.settings, candidate.stage)
+
+
+def _failed(candidate: Candidate, policy: Policy) -> recoveries.Failed:
+    content = candidate.job_type_content
+    return recoveries.Failed(
+        candidate.submission, candidate.original, candidate.view(candidate.submission, candidate.job_type_patterns),
+        tuple((kind, overrides) for kind, overrides in content.get("recoveries") or []), policy,
+        str(content.get("launch_script") or ""))
+
+
+def take_over(core: Core, experiment: str) -> int:
+    """Let recovery rules deal with submissions whose jobs failed, or were removed from a hold; returns how many.
+
+    Without rules these are for a person. Passive rules only note what they would have done.
+    """
+    since = core.clock() - timedelta(days=TAKEN_OVER_DAYS)
+    count = 0
+    for candidate in recoveries_due(core, experiment, since):
+        policy = _policy(core, candidate)
+        if policy is None:
+            continue
+        with _undecided(core, candidate, Counter()):
+            count += _take_over(core, candidate, policy)
+    return count
+
+
+def recoveries_due(core: Core, experiment: str, since: datetime) -> list[Candidate]:
+    """Submissions that ended badly by themselves and that no rule has looked at."""
+    with core.db.read() as session:
+        newest = select(SubmissionHistory.actor).where(
+            SubmissionHistory.submission_id == Submission.submission_id).order_by(
+            SubmissionHistory.submission_history_id.desc()).limit(1).scalar_subquery()
+        held = select(Job.batch_id).where(Job.submission_id == Submission.submission_id,
+                                          Job.hold_code.is_not(None)).exists()
+        found = session.scalars(
+            select(Submission)
+            .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
+            .outerjoin(RecoveryRound, RecoveryRound.submission_id == Submission.submission_id)
+            .where(Submission.experiment == experiment, RecoveryRound.submission_id.is_(None),
+                   Submission.status_id.in_((int(Status.FAILED), int(Status.CANCELLED))),
+                   Submission.status_since > since, Submission.project.is_not(None), newest == AGENT,
+                   or_(Submission.status_id == int(Status.FAILED), held))
+            .order_by(Submission.submission_id).limit(BATCH)).all() if _has_rules(session, core, experiment) else []
+        return _with_surroundings(session, found) if found else []
+
+
+def _has_rules(session: Session, core: Core, experiment: str) -> bool:
+    settings = core.settings.experiment(experiment)
+    if settings.recovery_policies == "off":
+        return False
+    return bool(settings.recovery_policy) or session.scalar(
+        select(CampaignStage.campaign_stage_id).where(CampaignStage.experiment == experiment,
+                                                      CampaignStage.recovery_policy != "").limit(1)) is not None
+
+
+def _take_over(core: Core, candidate: Candidate, policy: Policy) -> bool:
+    now, number = core.clock(), candidate.submission.submission_id
+    if not policy.passive:
+        with core.db.write() as session:
+            return submissions.change_status(
+                session, submissions.lock(session, number), Status.COMPLETED, at=now, actor=AGENT, by_person=True,
+                reason="the recovery rules say what is done about the jobs that failed")
+    data = core.backends.data(candidate.submission.experiment)
+    failed = _failed(candidate, policy)
+    found = recoveries.judge(core, failed, tuple(data.file_states(failed.view)), data)
+    with core.db.write() as session:
+        locked = submissions.lock_all(session, {number, candidate.original.submission_id})
+        return recoveries.record(session, found, locked[number], locked[candidate.original.submission_id], now)
+
+
+def go_on(core: Core, experiment: str) -> int:
+    """Owe the next stages of submissions whose recoveries by rules have all come to an end; returns how many."""
+    with core.db.read() as session:
+        numbers = recoveries.settled(session, experiment)
+    count = 0
+    for number in numbers:
+        candidate = describe(core, number, experiment)
+        with _undecided(core, candidate, Counter()):
+            count += _go_on(core, candidate)
+    return count
+
+
+def _go_on(core: Core, candidate: Candidate) -> bool:
+    """What follows, once; the catalogue is asked first, and whether nothing is outstanding again under the lock."""
+    number = candidate.submission.submission_id
+    owed, skipped = _dependents(candidate, core.backends.data(candidate.submission.experiment))
+    now, settings = core.clock(), core.settings.experiment(candidate.submission.experiment)
+    with core.db.write() as session, session.no_autoflush:
+        submission = submissions.lock(session, number)
+        if not recoveries.stop_waiting(session, number):
+            return False
+        for request in owed:
+            _owe(session, request, candidate, submission, "" if settings.launch_recovery_jobs else SWITCHED_OFF, now)
+        for why in skipped:
+            events.record(session, "launch.skipped", now, AGENT, submission=submission, reason=why)
+    return True
 
 
 def _recovery_request(original: Submission, position: int, query: str, overrides: Any) -> LaunchRequest:

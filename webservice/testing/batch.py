@@ -109,6 +109,11 @@ class FakeBatch(Faulty):
         code = {JobState.COMPLETED: 0, JobState.FAILED: 1}.get(state)
         self._change(submission_id, state, (JobState.IDLE, JobState.RUNNING, JobState.HELD), count, exit_code=code)
 
+    def change_job(self, batch_id: str, state: JobState, **facts: object) -> None:
+        """Let one job do something of its own; ``facts`` are fields of its record, e.g. ``memory_asked_mb=2000``."""
+        with self._lock:
+            self._move(self._jobs[batch_id], state, **facts)
+
     def vanish(self, submission_id: int) -> None:
         """Let jobs disappear without leaving any record, as when a history file was lost."""
         with self._lock:

@@ -65,6 +65,7 @@ class Project:
     snapshot_id: int
     states: dict[str, str]
     ended: bool = False
+    jobs: dict[str, str] = field(default_factory=dict)
 
 
 class FakeCatalogue(Faulty):
@@ -111,11 +112,13 @@ class FakeCatalogue(Faulty):
         self.create_project(name, dataset, "tester")
         return self._projects[name]
 
-    def deliver(self, project: str, file_name: str, state: str) -> None:
-        """What a job did with an input file."""
+    def deliver(self, project: str, file_name: str, state: str, job: str = "") -> None:
+        """What a job did with an input file; ``job`` is its batch id."""
         if state not in _STATES:
             raise ValueError(f"unknown state of a file: {state}")
         self._projects[project].states[file_name] = state
+        if job:
+            self._projects[project].jobs[file_name] = job
 
     def process(self, project: str, count: int | None = None, *, suffix: str = "out", version: str = "v1",
                 located: bool = True) -> list[str]:
@@ -199,8 +202,9 @@ class FakeCatalogue(Faulty):
         if not submission.project:
             return iter(())
         with self._lock:
-            states = self._project(submission.project).states
-            return iter([FileState(name, state, self._files[name].size_bytes) for name, state in states.items()])
+            project = self._project(submission.project)
+            return iter([FileState(name, state, self._files[name].size_bytes, project.jobs.get(name, ""))
+                         for name, state in project.states.items()])
 
     def output_files(self, submission: SubmissionView) -> Iterator[OutputFile]:
         self._meet("output_files")
