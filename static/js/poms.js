@@ -6,9 +6,10 @@ import { startLogs } from "./logs.js";
 import { startMenus } from "./menus.js";
 import { startSearch } from "./search.js";
 import { startSelection } from "./selection.js";
+import { startTabs } from "./tabs.js";
 import { startTheme } from "./theme.js";
 import { startTimes } from "./times.js";
 import { startToasts } from "./toasts.js";
 
 for (const start of [startTheme, startMenus, startDialogs, startSearch, startTimes, startClipboard, startSelection,
-  startLogs, startToasts, startLive]) start(document);
+  startTabs, startLogs, startToasts, startLive]) start(document);

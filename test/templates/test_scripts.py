@@ -312,3 +312,17 @@ def test_the_menu_of_a_phone_opens_and_closes(site, browser):
 
     assert not tab.is_visible(".side")
     context.close()
+
+
+def test_the_tab_in_force_is_in_view_on_a_phone(site, browser):
+    """Also when it is the last of more than fit."""
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    tab = context.new_page()
+    tab.goto(site.show("/a", "submission.html", examples.submission_events))
+    tab.wait_for_function("document.querySelector('.tabs').scrollLeft > 0")
+
+    left, right = tab.evaluate("(() => { const it = document.querySelector('.tabs [aria-current]')"
+                               ".getBoundingClientRect(); return [it.left, it.right]; })()")
+    context.close()
+
+    assert 0 <= left < right <= 390

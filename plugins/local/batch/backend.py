@@ -147,7 +147,7 @@ class LocalBatch:
         idle, running, held = (states.get(state, 0) for state in (1, 2, 5))
         slots = options.slot_count()
         figures = {"slots": slots, "idle": idle, "running": running, "held": held, "master": float(alive)}
-        return Health(True, f"{running} of {slots} slots busy, {idle} jobs idle, {held} held.", self._clock(), figures)
+        return Health(True, f"{running} of {slots} slots busy, {idle} jobs idle, {held} held", self._clock(), figures)
 
     def _keep_going(self, has_jobs: bool) -> None:
         """A master that was killed is replaced by the next look at the queue."""

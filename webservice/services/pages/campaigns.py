@@ -278,7 +278,8 @@ def _figures(rows: list[dict[str, Any]], counts: dict[str, int]) -> list[dict[st
         {"label": "Jobs now", "value": f"{counts.get('Running', 0):,}", "unit": "running",
          "note": f"{counts.get('Idle', 0):,} idle, {counts.get('Held', 0):,} held"},
         {"label": "Failed or removed", "value": f"{sum(row['failed'] + row['removed'] for row in rows):,}",
-         "unit": "jobs", "note": "their files are left to recoveries"},
+         "unit": "job" if sum(row['failed'] + row['removed'] for row in rows) == 1 else "jobs",
+         "note": "their files are left to recoveries"},
         {"label": "Files made", "value": f"{sum(row['files_out'] for row in rows):,}",
          "note": f"{counted(sum(row['files_in'] for row in rows), 'file')} consumed"},
     ]
@@ -313,7 +314,7 @@ def version_list(core: Core, actor: Actor, url: Url, campaign_id: int, *, before
         "versions": [{"number": version.number, "saved_at": version.created, "source": version.source,
                       "saved_by": names.get(version.creator, ""), "summary": version.message,
                       "current": version.number == campaign.version_number} for version in shown],
-        "pager": {"text": f"{len(shown)} versions", "newer_url": url("campaign_versions", campaign_id=campaign_id)
+        "pager": {"text": counted(len(shown), "version"), "newer_url": url("campaign_versions", campaign_id=campaign_id)
                   if newer else "", "older_url": url("campaign_versions", campaign_id=campaign_id,
                                                      before=shown[-1].number) if older else ""},
     }
