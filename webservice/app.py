@@ -36,6 +36,7 @@ from poms.webservice.handlers import (
     stages,
     submissions,
     uploads,
+    watches,
 )
 from poms.webservice.handlers.frame import Frame, answer_protocol_error
 from poms.webservice.handlers.front import Front, Wsgi
@@ -47,7 +48,8 @@ from poms.webservice.services.core import Core
 log = logging.getLogger(__name__)
 
 GROUPS = tuple(module.routes for module in (home, campaigns, editor, stages, schedules, submissions, jobs, launches,
-                                            uploads, legacy, legacy_edits))
+                                            uploads, watches, blocks, figures, lists, legacy, legacy_edits,
+                                            legacy_campaigns, legacy_launches))
 ROUTES = (*GROUPS, openapi.describing(GROUPS))
 
 

@@ -32,6 +32,7 @@ ROUTES = frozenset(
         "launch_log",
         "job",
         "held_launches",
+        "watches",
         "samples",
         "schedule",
         "agents",
@@ -54,6 +55,11 @@ ROUTES = frozenset(
         "schedule_delete",
         "held_launches_act",
         "launch_gate",
+        "watch",
+        "watch_change",
+        "watch_times",
+        "watch_address",
+        "watch_test",
         "sample_clone",
     }
 )
@@ -698,7 +704,10 @@ def stage() -> dict[str, Any]:
             "since": ago(hours=2, minutes=43),
             "held": True,
             "held_by": "jpark",
+            "watched": True,
             "campaign": {"id": 2417, "name": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)},
+            "job_type_url": url("job_type", job_type_id=7),
+            "login_setup_url": "",
             "fed_by": [{"text": "g4", "url": url("stage", campaign_stage_id=10381)}],
             "feeds": [{"text": "reco_wiremod", "url": url("stage", campaign_stage_id=10387)}],
         },
@@ -770,6 +779,7 @@ def stage_never_launched() -> dict[str, Any]:
         "state": N,
         "held": False,
         "held_by": "",
+        "watched": False,
         "why": "",
         "since": None,
         "fed_by": [],
@@ -1219,6 +1229,48 @@ def held_launches() -> dict[str, Any]:
     )
 
 
+def watches() -> dict[str, Any]:
+    words = ("finished", "attention", "approval", "held", "recovery", "next", "stopped", "changed")
+    sent = {"is_test": False, "events": 12, "channel": "mail", "address": "lortiz@example.org", "state": "sent",
+            "state_text": "Sent", "attempts": 1, "next_at": None, "sent_at": ago(hours=2), "message": ""}
+    return frame(
+        page_url=url("watches"),
+        watches=[
+            {"id": 1, "kind": "campaign", "experiment": "sbnd", "campaign": "MCP2025B", "stage": "",
+             "url": url("campaign", campaign_id=7), "news": ["finished", "attention"], "created": ago(days=3)},
+            {"id": 2, "kind": "stage", "experiment": "dune", "campaign": "keepup", "stage": "reco",
+             "url": url("stage", campaign_stage_id=9), "news": ["attention"], "created": ago(hours=3)},
+        ],
+        news=[{"word": word, "text": f"What {word} means"} for word in words],
+        channels=[
+            {"name": "mail", "description": "Mail, as plain text", "hint": "a mail address, such as you@example.org",
+             "address": "lortiz@example.org", "secret": "", "problem": ""},
+            {"name": "webhook", "description": "A signed JSON document", "hint": "an https address",
+             "address": "https://chat.example.org/x", "secret": "k" * 43, "problem": "It cannot be used now"},
+        ],
+        settings={"every": "15m", "quiet": "22:00-07:00", "time_zone": "America/Chicago"},
+        every=["1m", "15m", "1h", "6h", "1d"],
+        sent=[
+            {"id": "9-mail", "made_at": ago(hours=2), **sent},
+            {"id": "8-mail", "made_at": ago(hours=3), **sent, "state": "waiting", "state_text": "Waiting", "attempts": 2,
+             "next_at": NOW, "sent_at": None, "message": "the mail server does not answer"},
+            {"id": "7-mail", "made_at": ago(days=3), **sent, "state": "given_up", "state_text": "Given up",
+             "is_test": True, "events": 0, "sent_at": None, "message": "no such mailbox"},
+        ],
+        waiting=3,
+        problems=[],
+    )
+
+
+def watches_none() -> dict[str, Any]:
+    return watches() | {"watches": [], "channels": [], "sent": [], "waiting": 0}
+
+
+def watches_refused() -> dict[str, Any]:
+    return watches() | {"problems": [{"message": "no hours", "field": "quiet", "line": None}],
+                        "settings": {"every": "1h", "quiet": "late", "time_zone": "Moon"}}
+
+
 def held_launches_none() -> dict[str, Any]:
     return held_launches() | {
         "held": [],
@@ -1422,6 +1474,34 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("launch_preview", launch_preview_refused),
         ("held_launches", held_launches),
         ("held_launches", held_launches_none),
+        ("watches", watches),
+        ("watches", watches_none),
+        ("watches", watches_refused),
+        ("held_launches", held_launches_no_match),
+        ("bulk", bulk),
+        ("bulk", bulk_nothing),
+        ("tags", tags),
+        ("tags", tags_none),
+        ("tags", tags_no_match),
+        ("login_setups", login_setups),
+        ("login_setups", login_setups_none),
+        ("login_setups", login_setups_no_match),
+        ("job_types", job_types),
+        ("job_types", job_types_none),
+        ("login_setup", login_setup),
+        ("login_setup", login_setup_unused),
+        ("login_setup", login_setup_of_others),
+        ("login_setup", login_setup_refused),
+        ("login_setup", login_setup_new),
+        ("job_type", job_type),
+        ("job_type", job_type_new),
+        ("time_bars", time_bars),
+        ("time_bars", time_bars_of_jobs),
+        ("time_bars", time_bars_none),
+        ("sheet", sheet),
+        ("sheet", sheet_none),
+        ("dashboard", dashboard),
+        ("dashboard", dashboard_quiet),
         ("upload_result", upload_checked),
         ("upload_result", upload_refused),
         ("upload_result", upload_saved),

@@ -23,7 +23,9 @@ from poms.webservice.model import (
 from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import NEEDS_PERSON, Status
+from poms.webservice.services import watches
 from poms.webservice.services.core import Core
+from poms.webservice.services.list_columns import columns_of
 from poms.webservice.services.pages.common import (
     Url,
     add_counts,
@@ -151,7 +153,7 @@ def campaign_head(session: Session, actor: Actor, campaign_id: int, url: Url) ->
     launchable = _launchable(session, campaign_id)
     owner = {"owner_role": campaign.creator_role, "owner_id": campaign.creator}
     may = {"launch": permissions.refusal(actor, "do", **owner) is None,
-           "modify": permissions.refusal(actor, "modify", **owner) is None, "watch": False,
+           "modify": permissions.refusal(actor, "modify", **owner) is None, "watch": True,
            "delete": permissions.refusal(actor, "modify", **owner) is None and not submissions}
     head = {
         "campaign": {"id": campaign.campaign_id, "name": campaign.name,
@@ -160,7 +162,8 @@ def campaign_head(session: Session, actor: Actor, campaign_id: int, url: Url) ->
                      "version": campaign.version_number, "saved_at": saved_at or campaign.created,
                      "saved_by": saved_by or made_by,
                      "role": campaign.creator_role, "data_handling": campaign.data_handling_service.upper(),
-                     "stage_count": len(launchable), "creator": made_by},
+                     "stage_count": len(launchable), "creator": made_by,
+                     "watched": watches.is_watched(session, actor, campaign_id=campaign_id)},
         "submission_count": int(submissions), "version_count": campaign.version_number, "may": may,
         "launchable": launchable,
     }

@@ -21,7 +21,7 @@ from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.rules.statuses import NEEDS_PERSON
-from poms.webservice.services import launching
+from poms.webservice.services import launching, watches
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages import schedules
 from poms.webservice.services.pages.campaigns import stage_row
@@ -48,8 +48,10 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
                                  .order_by(Submission.submission_id.desc()).limit(LATEST)).all()
         names = names_of(session, [stage.creator, stage.hold_experimenter_id, *(item.creator for item in latest)])
         held = launching.held_because(session, stage)
+        rules = rules_panel(core, session, stage)
         schedule = schedules.panel(session, stage, core.settings.experiment(actor.experiment).time_zone)
         events = happened(session, url, Event.campaign_stage_id == stage_id)
+        watched = watches.is_watched(session, actor, stage_id=stage_id)
     rows = {number: stage_row(item, newest.get(number), links, url) for number, item in around.items()}
     this = rows[stage_id]
     owner = {"owner_role": stage.creator_role, "owner_id": stage.creator}
@@ -58,7 +60,8 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
     return {
         "stage": {
             "id": stage_id, "name": stage.name, "url": this["url"], "state": this["state"], "why": this["why"],
-            "since": this["since"], "held": bool(held), "held_by": names.get(stage.hold_experimenter_id, ""),
+            "since": this["since"], "watched": watched, "held": bool(held),
+            "held_by": names.get(stage.hold_experimenter_id, ""),
             "campaign": {"id": campaign.campaign_id, "name": campaign.name,
                          "url": url("campaign", campaign_id=campaign.campaign_id)} if campaign else None,
             "fed_by": [{"text": _fed_text(link), "url": rows[link.provider_campaign_stage_id]["url"]}
