@@ -46,6 +46,7 @@ ROUTES = frozenset(
         "jobs_act",
         "upload",
         "recover",
+        "recovery_answer",
         "force_locate",
         "campaign_act",
         "campaigns_act",
@@ -135,6 +136,57 @@ RECOVERIES = [
     {"name": "process_status", "description": "files whose job did not end well", "overrides": ""},
     {"name": "consumed_status", "description": "files that no job consumed", "overrides": "memory × 1.5"},
 ]
+RULES = {
+    "rules": ["when hold 34: memory x1.5", "when exit 65-69: other site", "otherwise: retry, at most 2 times"],
+    "limits": ["memory at most 8,000 MB", "attempts at most 5"],
+    "mode": "in force",
+    "source": "the experiment sbnd",
+    "learned": [
+        {"amount": "2,000 MB of memory", "jobs": "650 jobs"},
+        {"amount": "3,000 MB of memory", "jobs": "1 job"},
+    ],
+    "problem": "",
+}
+NO_RULES = {"rules": [], "limits": [], "mode": "", "source": "", "learned": [], "problem": "Line 1 of the rules: no"}
+RECOVERY = {
+    "decisions": [
+        {
+            "id": 7,
+            "files": "363 files",
+            "cause": "hold code 34, file transferred",
+            "rule": "when hold 34: memory x1.5",
+            "what": "launched again, 3,000 MB of memory",
+            "note": "",
+            "state": "launched",
+            "answer": "",
+            "submission": 812099,
+            "url": url("submission", submission_id=812099),
+            "actions": [],
+        },
+        {
+            "id": 8,
+            "files": "1 file",
+            "cause": "exit code 3",
+            "rule": "",
+            "what": "a person is asked",
+            "note": "the files were recovered 5 times, which is the limit",
+            "state": "asking",
+            "answer": "",
+            "submission": None,
+            "url": "",
+            "actions": [
+                {
+                    "label": "Try again",
+                    "url": url("recovery_answer"),
+                    "method": "post",
+                    "primary": True,
+                    "fields": {"submission_id": 812044, "decision_id": 8, "act": "go_on"},
+                }
+            ],
+        },
+    ],
+    "waits": True,
+}
 HAPPENED = [
     {
         "at": ago(minutes=10),
@@ -762,6 +814,7 @@ def stage() -> dict[str, Any]:
             {"label": "Host", "value": "sbndgpvm05.fnal.gov", "mono": True},
         ],
         recoveries=RECOVERIES,
+        rules=RULES,
         stages=near,
         edges=[edge for edge in edges() if edge["tail"] in names and edge["head"] in names],
         schedule="5 3 * * *, America/Chicago",
@@ -791,6 +844,7 @@ def stage_never_launched() -> dict[str, Any]:
         "submissions": [],
         "submission_count": 0,
         "recoveries": [],
+        "rules": NO_RULES,
         "schedule": "",
         "schedule_words": "",
         "schedule_launcher": "",
@@ -916,6 +970,7 @@ def submission_common() -> dict[str, Any]:
                 "files_in": 800,
             }
         ],
+        recovery=RECOVERY,
         recovery_kinds=RECOVERIES,
         may={
             "act": True,
@@ -1173,6 +1228,7 @@ def launch_preview() -> dict[str, Any]:
         ],
         problems=[],
         recoveries=RECOVERIES,
+        rules=RULES,
         file_count=394,
         job_count=394,
         hold_text="",

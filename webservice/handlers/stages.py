@@ -5,7 +5,7 @@ from __future__ import annotations
 from poms.webservice.handlers.answers import Answer, Call, Done, Page
 from poms.webservice.handlers.params import choice, flag, number, text
 from poms.webservice.handlers.routing import Need, Routes
-from poms.webservice.services import holds, splits
+from poms.webservice.services import holds, policies, splits
 from poms.webservice.services.pages import stages as stage_pages
 from poms.webservice.services.pages import submissions as submission_pages
 
@@ -14,7 +14,8 @@ ONE = {"campaign_stage_id": number(required=True)}
 VIEW_ONE = Need("view", "stage", "campaign_stage_id")
 DO_ONE = Need("do", "stage", "campaign_stage_id")
 ACTS = {"hold_launches": DO_ONE, "release_launches": DO_ONE,
-        "reset_split": Need("modify", "stage", "campaign_stage_id")}
+        "reset_split": Need("modify", "stage", "campaign_stage_id"),
+        "forget_levels": Need("modify", "stage", "campaign_stage_id")}
 
 
 @routes.page("stage", "stage.html", permission=VIEW_ONE, words=("campaign_stage_info",), path=("campaign_stage_id",),
@@ -42,6 +43,9 @@ def stage_act(call: Call) -> Answer:
     if act == "reset_split":
         splits.reset(call.core, call.actor, number_)
         title = f"{name} begins its split again"
+    elif act == "forget_levels":
+        policies.forget(call.core, call.actor, number_)
+        title = f"What the jobs of {name} needed is forgotten"
     else:
         hold = act == "hold_launches"
         holds.hold_stages(call.core, call.actor, [number_], hold=hold, reason=call["reason"],

@@ -7,7 +7,7 @@ from poms.webservice.handlers.launches import launch, launched
 from poms.webservice.handlers.params import choice, count, number, text
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import approvals, launches, launching, lookups, submissions, wrapup
+from poms.webservice.services import approvals, launches, launching, lookups, recoveries, submissions, wrapup
 from poms.webservice.services.pages import submissions as submission_pages
 from poms.webservice.services.submissions import Report
 
@@ -40,6 +40,20 @@ def recover(call: Call) -> Answer:
     request = wrapup.recovery_request(call.core, candidate, call["recovery_type"], call.request_key)
     outcome = launching.launch(call.core, call.actor, request)
     return launched(call, outcome, f"the recovery of submission {call['submission_id']}")
+
+
+@routes.change("recovery_answer", permission=DO_ONE, arguments={
+    **ONE, "decision_id": number(required=True), "act": choice("go_on", "give_up", required=True),
+    "reason": text(limit=500)})
+def recovery_answer(call: Call) -> Answer:
+    """Answer what the recovery rules ask: try the files again, or give them up."""
+    number_, go_on = call["submission_id"], call["act"] == "go_on"
+    row = recoveries.answer(call.core, call.actor, call["decision_id"], submission_id=number_, go_on=go_on,
+                            reason=call["reason"])
+    files = f"{row.files:,} file{'s' if row.files != 1 else ''}"
+    return Done(call.url("submission", submission_id=number_),
+                f"{files} {'are' if row.files != 1 else 'is'} {'tried again' if go_on else 'given up'}",
+                "" if go_on else "What follows starts at the next pass, if nothing else is outstanding.")
 
 
 @routes.change("force_locate", permission=DO_ONE, arguments=ONE)

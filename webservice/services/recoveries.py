@@ -339,16 +339,18 @@ def stop_waiting(session: Session, original_id: int) -> bool:
 # ------------------------------------------------------------------------------------------ answers
 
 
-def answer(core: Core, actor: Actor, decision_id: int, *, go_on: bool, reason: str = "") -> RecoveryDecision:
-    """A person's answer to what the rules ask: try the files again, or give them up. The right was checked.
+def answer(core: Core, actor: Actor, decision_id: int, *, submission_id: int, go_on: bool,
+           reason: str = "") -> RecoveryDecision:
+    """A person's answer to what the rules ask of a submission: try the files again, or give them up.
 
-    Raises NotFound; Conflict if somebody answered before.
+    The right to act on the submission was checked. Raises NotFound; Conflict if somebody answered before.
     """
     now = core.clock()
     with core.db.write() as session:
         row = session.get(RecoveryDecision, decision_id, with_for_update=True)
-        if row is None or row.experiment != actor.experiment:
-            raise NotFound(f"There is no question {decision_id} in {actor.experiment}.")
+        if row is None or row.experiment != actor.experiment or row.submission_id != submission_id:
+            raise NotFound(f"There is no question {decision_id} about submission {submission_id} in "
+                           f"{actor.experiment}.")
         if row.state != "asking":
             raise Conflict(f"This was answered already: {row.state}. Load the page again.")
         row.state = "gone on" if go_on else "given up"

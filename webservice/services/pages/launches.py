@@ -21,6 +21,7 @@ from poms.webservice.services.campaigns import diff_lines
 from poms.webservice.services.core import Core
 from poms.webservice.services.launching import LaunchRequest, Prepared
 from poms.webservice.services.pages.common import Url, counted, names_of, page_of
+from poms.webservice.services.pages.recoveries import rules_panel
 
 PAGE = 50
 
@@ -90,6 +91,7 @@ def preview_page(core: Core, actor: Actor, url: Url, stage_id: int, *, test: boo
         problems = [Problem("cs_split_type", str(end))]
     with core.db.read() as session:
         stage = launching.load_stage(session, stage_id, actor.experiment)
+        rules = rules_panel(core, session, stage)
         last = session.scalar(select(Launch).where(Launch.campaign_stage_id == stage_id, Launch.plan.is_not(None))
                               .order_by(Launch.launch_id.desc()).limit(1))
     refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
@@ -114,6 +116,7 @@ def preview_page(core: Core, actor: Actor, url: Url, stage_id: int, *, test: boo
         "recoveries": [{"name": entry.recovery_type, "description": RECOVERY_WORDS.get(entry.recovery_type, ""),
                         "overrides": " ".join(f"{name}{value}" for name, value in entry.param_overrides)}
                        for entry in stage.job_type.recoveries],
+        "rules": rules,
         "hold_text": prepared.hold_reason if prepared else "", "may": {"launch": refusal is None and not problems},
     }
 
@@ -131,6 +134,8 @@ def _checks(prepared: Prepared | None, stage: CampaignStage, files: int | None) 
         return []
     checks = [{"ok": not prepared.hold_reason, "text": "Launches are allowed", "note": prepared.hold_reason},
               {"ok": True, "text": "Every name in the command is known", "note": ""}]
+    if prepared.learned:
+        checks.append({"ok": True, "text": f"Begins with {prepared.learned}", "note": "earlier jobs needed it"})
     if prepared.dataset:
         note = "the catalogue knows no definition of this name" if files is None else counted(files, "file")
         checks.append({"ok": bool(files), "text": f"Dataset {prepared.dataset} has files", "note": note})

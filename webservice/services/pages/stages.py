@@ -26,6 +26,7 @@ from poms.webservice.services.core import Core
 from poms.webservice.services.pages import schedules
 from poms.webservice.services.pages.campaigns import stage_row
 from poms.webservice.services.pages.common import Url, add_counts, done_text, happened, names_of, newest_submissions
+from poms.webservice.services.pages.recoveries import rules_panel
 from poms.webservice.services.pages.submissions import submission_rows
 
 LATEST = 10
@@ -48,6 +49,7 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
                                  .order_by(Submission.submission_id.desc()).limit(LATEST)).all()
         names = names_of(session, [stage.creator, stage.hold_experimenter_id, *(item.creator for item in latest)])
         held = launching.held_because(session, stage)
+        rules = rules_panel(core, session, stage)
         rules = rules_panel(core, session, stage)
         schedule = schedules.panel(session, stage, core.settings.experiment(actor.experiment).time_zone)
         events = happened(session, url, Event.campaign_stage_id == stage_id)
@@ -74,6 +76,7 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
         "recoveries": [{"name": entry.recovery_type, "description": RECOVERY_WORDS.get(entry.recovery_type, ""),
                         "overrides": _pairs(entry.param_overrides)}
                        for entry in stage.job_type.recoveries],
+        "rules": rules,
         "stages": list(rows.values()),
         "edges": [{"tail": link.provider.name, "head": link.consumer.name,
                    "label": "", "patterns": link.file_patterns,

@@ -30,6 +30,7 @@ from poms.webservice.rules.statuses import FINAL, LIVE, NEEDS_PERSON, Status, fi
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.campaigns import campaign_head
 from poms.webservice.services.pages.common import STATE_WORDS, Url, counted, happened, job_counts, names_of, page_of
+from poms.webservice.services.pages.recoveries import decisions_panel
 
 PAGE = 50
 FILES_PAGE = 200
@@ -170,6 +171,7 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
             [key for key in (item.campaign_stage_snapshot_id, item.job_type_snapshot_id, item.login_setup_snapshot_id)
              if key])))}
         names = names_of(session, [item.creator])
+        recovery = decisions_panel(session, actor, url, item, stage)
         shown = _FACES[face](session, item, url, launch, snapshots, state, sort, offset)
     owner = {"owner_role": stage.creator_role, "owner_id": stage.creator}
     may_do = permissions.refusal(actor, "do", **owner) is None
@@ -184,6 +186,7 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
         "followers": [{"id": follower.submission_id, "url": url("submission", submission_id=follower.submission_id),
                        "kind_text": f"{_kind(follower)}: {name}", "state": Status(follower.status_id).label,
                        "files_in": follower.files_consumed} for follower, name in followers],
+        "recovery": recovery,
         "recovery_kinds": [{"name": name, "description": text} for name, text in _recovery_kinds(core, item).items()]
         if may_do and item.project and status not in LIVE else [],
         "may": {"act": may_do and status in LIVE, "abort": may_do and status is Status.NEW, "relaunch": False,
