@@ -166,7 +166,7 @@ def test_a_refusal_reaches_the_user_of_the_client(client):
         client.call("get_campaign_name", campaign_id="999")
 
 
-@pytest.mark.parametrize("endpoint", ["register_poms_campaign", "active_jobs", "campaign_definition_edit"])
+@pytest.mark.parametrize("endpoint", ["active_jobs", "campaign_definition_edit", "campaign_edit_"])
 def test_what_was_given_up_before_stays_so(client, endpoint):
     """The client's deprecated functions fail as they did."""
     with pytest.raises(RuntimeError, match="404"):
@@ -306,8 +306,10 @@ def test_cron_has_the_agents_wrap_up_now(site, agent):
 
 def test_a_kept_launch_goes_when_its_stage_may_launch_again(site, agent, items, owner):
     """And not before; then there is none left."""
+    reco = items.campaign.stage("reco")
+    site.program(owner).post("mark_campaign_hold", {"ids2HR": reco, "is_hold": "Hold"})
     said = [agent.get("launch_queued_job", place="").text]
-    site.program(owner).post("mark_campaign_hold", {"ids2HR": items.campaign.stage("reco"), "is_hold": "Release"})
+    site.program(owner).post("mark_campaign_hold", {"ids2HR": reco, "is_hold": "Release"})
     said += [agent.get("launch_queued_job", place="").text for _ in range(2)]
 
     assert said == ["Held.", "Launched.", "None."]

@@ -56,13 +56,16 @@ VALUES = {
     "filename": "typed.ini", "campaign_stage": "1", "ae_vo_role": "Production", "ae_completion_type": "complete",
     "ae_completion_pct": "95", "ae_launch_name": "here", "ae_campaign_definition": "work", "ae_dataset": "None",
     "ae_stage_name": "more", "ae_campaign_name": "typed", "ae_software_version": "v1", "kind": "job_type",
-    "block": "old",
+    "block": "old", "to": "fourth", "createds": "2026-03-01 12:00:00", "delete": "1", "last_split_custom_val": "0",
+    "dims": "file_name %", "dd_submissions": "7",
 }
 # Values that one route needs to be others.
 INSTEAD = {
     "submission_act": {"act": "relaunch"},
     "job_type_rm": {"ae_definition_name": "old"}, "login_setup_rm": {"ae_launch_name": "old"},
     "login_setup_edit": {"ae_launch_name": "made"}, "editor_block": {"block": "old"},
+    "campaign_add_name": {"campaign_name": "fifth"}, "gui_wf_clone": {"campaign": "typed"},
+    "gui_wf_edit": {"campaign": "mc"},
 }
 # Arguments that a request needs though none of them is required by itself.
 ALSO = {
@@ -71,11 +74,14 @@ ALSO = {
     "campaign_stage_edit": ("ae_stage_name", "ae_campaign_name", "ae_software_version", "ae_vo_role", "ae_dataset",
                             "ae_completion_type", "ae_completion_pct", "ae_launch_name", "ae_campaign_definition"),
     "get_submission_id_for": ("campaign_stage_id",), "editor_data": ("campaign_id",),
+    "gui_wf_edit": ("campaign",), "campaign_deps": ("campaign_name",), "campaign_task_files": ("campaign_stage_id",),
+    "update_campaign_split": ("last_split_custom_val",), "show_dimension_files": ("dims",),
+    "calculate_dd_project_completion": ("dd_submissions",), "search_campaigns": ("search_term",),
     "editor_block": ("kind", "block"),
 }
 # What cannot succeed on what is in the database here: the status that says so.
-REFUSED = {"recover": 400, **dict.fromkeys((
-    "campaign_stage_datasets", "set_job_launches", "update_submissions", "wrapup_tasks", "mark_failed_submissions",
+REFUSED = {"recover": 400, "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
+    "calculate_dd_project_completion", "campaign_stage_datasets", "set_job_launches", "update_submissions", "wrapup_tasks", "mark_failed_submissions",
     "make_stale_campaigns_inactive", "launch_queued_job"), 403)}
 
 
@@ -90,8 +96,10 @@ def values(site, owner, items):
     typed = person.get("get_campaign_stage_id", campaign_name="typed", campaign_stage_name="gen").json
     for action in ("job_type_edit", "login_setup_edit"):
         kind = {"job_type_edit": "ae_definition_name", "login_setup_edit": "ae_launch_name"}[action]
-        person.post(action, {"action": "add", kind: "old", "ae_launch_script": "x", "ae_launch_host": "localhost"})
-    return {**VALUES, **items.ids, "batch_id": jobs[0]["batch_id"], "campaign_stage": str(typed)}
+        for name in ("old", "generic"):
+            person.post(action, {"action": "add", kind: name, "ae_launch_script": "x", "ae_launch_host": "localhost"})
+    person.post("link_tags", {"campaign_id": items.ids["campaign_id"], "tag_name": "first"})
+    return {**VALUES, **items.ids, "batch_id": jobs[0]["batch_id"], "campaign_stage": str(typed), "tag_id": "1"}
 
 
 def responses_of(route, method):

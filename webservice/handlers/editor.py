@@ -26,7 +26,7 @@ CREATE = Need("create", "experiment")
 MODIFY_ONE = Need("modify", "campaign", "campaign_id", optional=True)
 
 
-@routes.page("campaign_edit", "campaign_editor.html", permission=VIEW_ONE, words=("gui_wf_edit",),
+@routes.page("campaign_edit", "campaign_editor.html", permission=VIEW_ONE,
              path=("campaign_id",), arguments={"campaign_id": number(required=True), "stage": text()})
 def campaign_edit(call: Call) -> Answer:
     """Where a campaign is changed: its stages as a picture, its text beside it."""

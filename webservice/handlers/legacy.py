@@ -7,6 +7,7 @@ status 200 before now has the status that it means.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ from poms.webservice.handlers.params import (
     upload,
 )
 from poms.webservice.handlers.routing import Known, Need, Routes
+from poms.webservice.rules.campaign_text import RECOVERY_TYPES
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import (
     campaigns,
@@ -39,6 +41,7 @@ from poms.webservice.services import (
     permissions,
     registering,
     submissions,
+    tags,
 )
 from poms.webservice.services.launches import AGENT
 from poms.webservice.services.registering import Registration
@@ -50,6 +53,7 @@ WINDOW = {"tmin": moment(), "tmax": moment(), "tdays": real()}
 NAME = text(required=True, limit=200)
 LONGEST_COMMAND = 20_000
 LONGEST_BATCH = 900_000
+JOB_COUNTS = ("idle", "running", "held", "completed", "failed", "removed")
 
 
 # --------------------------------------------------------------------------------- names and ids
@@ -100,11 +104,20 @@ def get_campaign_stage_name(call: Call) -> Answer:
 # --------------------------------------------------------------------------------------- reading
 
 
+ECHOED = {"pcl_call": text(limit=20), "test": text(limit=40)}
+"""What older clients send beside what they mean, and find again in the answer."""
+
+WHOSE = {name: text(limit=20) for name in ("view_mine", "view_others", "view_analysis", "view_production")}
+
+
 @routes.answer("show_campaigns", permission=VIEW, arguments={
-    "view_inactive": text(), "view_active": text(), "update_view": text(), "action": text(limit=20),
-    "del_campaign_name": text(limit=200), "del_campaign_id": number()})
+    "view_inactive": text(), "view_active": text(), "update_view": text(), **WHOSE, "action": text(limit=20),
+    "del_campaign_name": text(limit=200), "del_campaign_id": number(), **ECHOED})
 def show_campaigns(call: Call) -> Answer:
-    """The campaigns with their stages for programs; the page for people. By POST, ``action=delete`` deletes one."""
+    """The campaigns with their stages for programs; the page for people. By POST, ``action=delete`` deletes one.
+
+    Which are shown, by whether they are active, whose they are and of which role, counts only with ``update_view``.
+    """
     if call["action"] == "delete":
         return _delete_campaign(call)
     if call.wants != "json":
@@ -112,12 +125,31 @@ def show_campaigns(call: Call) -> Answer:
     active: bool | None = True
     if call["view_inactive"]:
         active = None if call["view_active"] or not call["update_view"] else False
-    rows = lookups.list_campaigns(call.core, call.actor.experiment, active=active)
-    return Data({"tl": rows, "last_activity": "", "msg": "OK", "experiment": call.actor.experiment,
-                 "role": call.actor.role,
+    rows = [row for row in lookups.list_campaigns(call.core, call.actor.experiment, active=active)
+            if not call["update_view"] or _is_wanted(call, row)]
+    mine = call.actor.experimenter_id
+    shown = {name: call[name] or None for name in WHOSE} if call["update_view"] else {
+        "view_mine": mine, "view_others": mine, "view_analysis": "view_analysis", "view_production": "view_production"}
+    idle = [row["last_activity_at"] for row in rows]
+    return Data({"tl": rows, "last_activity": _long_ago(call, max(idle)) if idle else "", "msg": "OK",
+                 "experiment": call.actor.experiment, "role": call.actor.role,
                  "data": {"view_active": "view_active" if active is not False else None,
-                          "view_inactive": "view_inactive" if active is not True else None,
-                          "authorized": [_may_modify(call, row) for row in rows]}}, old_times=True)
+                          "view_inactive": "view_inactive" if active is not True else None, **shown,
+                          "watching": [], "authorized": [_may_modify(call, row) for row in rows],
+                          "authorized_shifter": [True for _ in rows]}}, old_times=True)
+
+
+def _is_wanted(call: Call, row: dict[str, Any]) -> bool:
+    """Whether the flags of a changed view let a campaign through; without any of a pair, both kinds are shown."""
+    own = "view_mine" if row["creator"] == call.actor.experimenter_id else "view_others"
+    role = "view_analysis" if row["creator_role"] == "analysis" else "view_production"
+    return all(call[chosen] or not any(call[name] for name in pair) for chosen, pair in (
+        (own, ("view_mine", "view_others")), (role, ("view_analysis", "view_production"))))
+
+
+def _long_ago(call: Call, moment: Any) -> str:
+    """When something was last done, if that is more than a week ago."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if call.core.clock() - moment > timedelta(days=7) else ""
 
 
 def _delete_campaign(call: Call) -> Answer:
@@ -135,7 +167,13 @@ def _delete_campaign(call: Call) -> Answer:
     except (NotFound, Conflict) as reason:
         said = str(reason)
     return Data({"tl": None, "last_activity": "", "msg": said, "data": None, "action": "delete",
-                 "del_campaign_name": name, "experiment": call.actor.experiment, "role": call.actor.role})
+                 "del_campaign_name": name, "experiment": call.actor.experiment, "role": call.actor.role,
+                 **echoed(call)})
+
+
+def echoed(call: Call) -> dict[str, Any]:
+    """Older answers repeat what was sent, as far as anything was."""
+    return {name: call[name] for name in ECHOED if call[name]}
 
 
 def _may_modify(call: Call, row: dict[str, Any]) -> bool:
@@ -155,8 +193,14 @@ def show_campaign_stages(call: Call) -> Answer:
             raise NotFound(f"There is no campaign {call['campaign_name']} in {call.actor.experiment}.")
     if call.wants != "json":
         return Elsewhere(call.url("campaign", campaign_id=campaign_id) if campaign_id else call.url("campaigns"))
-    return Data({"campaign_stages": lookups.list_stages(call.core, call.actor.experiment, campaign_id=campaign_id),
-                 "campaign_name": call["campaign_name"]}, old_times=True)
+    since, until = _window(call)
+    span = _span(call, since, until)
+    stages = lookups.list_stages(call.core, call.actor.experiment, campaign_id=campaign_id)
+    return Data({"campaign_stages": stages, "campaign_name": call["campaign_name"],
+                 "experiment": call.actor.experiment, "role": call.actor.role, **span,
+                 "time_range_string": f"{span['tmins']} to {span['tmaxs']}", "data": {"authorized": [
+                     _may_modify(call, row) for row in stages]}, "template": "campaign", "key": "",
+                 "limit_experiment": call.actor.experiment}, old_times=True)
 
 
 @routes.answer("campaign_stage_submissions", permission=(
@@ -180,8 +224,17 @@ def campaign_stage_submissions(call: Call) -> Answer:
         campaign_id=call["campaign_id"], stage_id=call["campaign_stage_id"])
     parents = {row["submission_id"]: row.pop("parent") for row in rows}
     return Data({"campaign_name": call["campaign_name"], "stage_name": call["stage_name"], "data": {
+        **_span(call, since, until), "tminsec": 0 if since is None else int(since.timestamp()),
         "submissions": rows, "depends": parents, "depth": {number_: _depth(number_, parents) for number_ in parents},
-        "tmin": since, "tmax": until}}, old_times=True)
+        "darrow": dict.fromkeys(parents, "")}}, old_times=True)
+
+
+def _span(call: Call, since: Any, until: Any) -> dict[str, Any]:
+    """The time window as older answers tell it; all of it fits in one answer, so nothing is before or after."""
+    last = until or call.core.clock()
+    days = None if since is None else round((last - since).total_seconds() / 86400, 3)
+    return {"tmin": since, "tmax": until, "tmins": "" if since is None else f"{since:%Y-%m-%d %H:%M:%S}",
+            "tmaxs": f"{last:%Y-%m-%d %H:%M:%S}", "tdays": days, "nextlink": "", "prevlink": ""}
 
 
 def _window(call: Call) -> tuple[Any, Any]:
@@ -209,7 +262,19 @@ def submission_details(call: Call) -> Answer:
         return Elsewhere(call.url("submission", submission_id=call["submission_id"]))
     document = lookups.submission_document(call.core, call.actor.experiment, call["submission_id"])
     kinds = call.core.backends.data(call.actor.experiment).recovery_kinds()
-    return Data({**document, "recoverymap": dict(kinds)}, old_times=True)
+    numbers_ = recovery_numbers(kinds)
+    counts = [[name, document["submission"].get(f"jobs_{name}", 0), ""] for name in JOB_COUNTS]
+    # The number comes back as the text in which it was asked for.
+    return Data({**document, "submission_id": str(call["submission_id"]),
+                 "recoverymap": {kind: [numbers_[kind], words] for kind, words in kinds.items()},
+                 "statuses": counts, "ds": f"{document['submission']['created']:%Y%m%d_%H%M%S}"}, old_times=True)
+
+
+def recovery_numbers(kinds: Iterable[str]) -> dict[str, int]:
+    """Numbers of recovery types, which older programs use: always the same for those that POMS has had for long."""
+    known = {kind: number_ for number_, kind in enumerate(RECOVERY_TYPES, 1)}
+    others = sorted(set(kinds) - set(known))
+    return known | {kind: number_ for number_, kind in enumerate(others, 100)}
 
 
 @routes.answer("running_submissions", permission=VIEW, arguments={"campaign_id_list": text(limit=LONGEST_COMMAND)})
@@ -247,20 +312,22 @@ def campaign_deps_ini(call: Call) -> Answer:
 
 
 @routes.change("ini_to_campaign", permission=Need("create", "experiment"), arguments={
-    "upload": upload(), "dry_run": flag()})
+    "upload": upload(), "dry_run": flag(), "replace": text(limit=20), **ECHOED})
 def ini_to_campaign(call: Call) -> Answer:
     """Save a campaign's text; what is wrong with it is told in the answer, as clients expect, with status 200."""
     sent = call["upload"]
     if sent is None:
         return Data("Pick the file first!")
+    said = {"upload": "<uploaded_file_data>", **({"replace": call["replace"]} if call["replace"] else {}),
+            **echoed(call)}
     result = campaigns.save_text(call.core, call.actor, sent.data, source="client", dry_run=call["dry_run"])
     if result.problems:
         return Data({"status": "400 Bad Request", "message": [f"Error: {problem}" for problem in result.problems],
-                     "problems": result.problems, "upload": "<uploaded_file_data>"})
+                     "problems": result.problems, **said})
     return Data({"status": "201 Created" if not result.dry_run else "200 OK",
                  "message": [f"Warning: {warning}" for warning in result.warnings] or "OK",
                  "campaign_id": result.campaign_id, "campaign_stage_ids": [list(stage) for stage in result.stages],
-                 "version": result.version, "changed": result.changed, "upload": "<uploaded_file_data>"})
+                 "version": result.version, "changed": result.changed, **said})
 
 
 @routes.change("mark_campaign_active", permission=Need("modify", "campaign", "campaign_id"), arguments={
@@ -279,7 +346,9 @@ def mark_campaign_active(call: Call) -> Answer:
 def link_tags(call: Call) -> Answer:
     """Put a tag on campaigns."""
     campaigns.add_tag(call.core, call.actor, call["campaign_id"], call["tag_name"])
-    return Data({"campaign_id": ",".join(map(str, call["campaign_id"])), "tag_name": call["tag_name"], "msg": "OK"})
+    tag_id = tags.find_tag_id(call.core, call.actor.experiment, call["tag_name"])
+    return Data({"campaign_id": ",".join(map(str, call["campaign_id"])), "tag_name": call["tag_name"],
+                 "tag_id": tag_id, "msg": "OK"})
 
 
 @routes.change("mark_campaign_hold", permission=Need("do", "stage", "ids2HR"), arguments={
@@ -310,11 +379,11 @@ def launch_jobs(call: Call) -> Answer:
     """Launch a stage; the number of the submission is what stands after the last underscore of the Location."""
     stage = call.item("campaign_stage_id")
     outcome = launch(call, stage.campaign_stage_id, dataset=call["dataset_override"], test=call["test_launch"],
-                     note=call["parent"], overrides=_pairs(call["param_overrides"]))
+                     note=call["parent"], overrides=read_pairs(call["param_overrides"]))
     return launched(call, outcome, stage.name)
 
 
-def _pairs(sent: str) -> tuple[tuple[str, str], ...]:
+def read_pairs(sent: str) -> tuple[tuple[str, str], ...]:
     """Parameter overrides: JSON, a list of pairs."""
     if not sent.strip() or sent.strip() == "None":
         return ()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from poms.webservice.errors import Invalid, NotFound
 from poms.webservice.handlers.answers import Answer, Call, Data, Text
+from poms.webservice.handlers.legacy import ECHOED, echoed
 from poms.webservice.handlers.params import Param, choice, lines, number, number_or_name, paragraphs, text, texts
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.services import blocks, lookups, registering, stage_texts
@@ -164,10 +166,11 @@ def job_type_edit(call: Call) -> Answer:
     return Data({"message": f"The job type '{name}' has been saved.", "job_type_id": number_})
 
 
-@routes.change("job_type_rm", permission=CHANGE, arguments={"ae_definition_name": NAME})
+@routes.change("job_type_rm", permission=CHANGE, arguments={"ae_definition_name": NAME, **ECHOED})
 def job_type_rm(call: Call) -> Answer:
     """Delete a job type that no stage uses."""
-    return _deleted(call, "job_type", call["ae_definition_name"])
+    return _deleted(call, "job_type", call["ae_definition_name"],
+                    {"ae_definition_name": call["ae_definition_name"], **echoed(call)})
 
 
 @routes.change("modify_job_type_recoveries", permission=CHANGE, arguments={
@@ -208,10 +211,11 @@ def login_setup_edit(call: Call) -> Answer:
     return Data({"message": f"The login setup '{name}' has been saved.", "login_setup_id": number_})
 
 
-@routes.change("login_setup_rm", permission=CHANGE, arguments={"ae_launch_name": NAME})
+@routes.change("login_setup_rm", permission=CHANGE, arguments={"ae_launch_name": NAME, **ECHOED})
 def login_setup_rm(call: Call) -> Answer:
     """Delete a login setup that no stage uses."""
-    return _deleted(call, "login_setup", call["ae_launch_name"])
+    return _deleted(call, "login_setup", call["ae_launch_name"],
+                    {"ae_launch_name": call["ae_launch_name"], **echoed(call)})
 
 
 @routes.answer("loginsetup_list", permission=VIEW, arguments={"full": text(limit=20)})
@@ -228,11 +232,11 @@ def get_loginsetup_id(call: Call) -> Answer:
     return Data(blocks.find_id(call.core, "login_setup", call.actor.experiment, call["name"]))
 
 
-def _deleted(call: Call, kind: blocks.Kind, name: str) -> Answer:
+def _deleted(call: Call, kind: blocks.Kind, name: str, said: Mapping[str, Any] = MappingProxyType({})) -> Answer:
     label = {"job_type": "job type", "login_setup": "login setup"}[kind]
     if blocks.delete(call.core, call.actor, kind, name):
-        return Data({"message": f"The {label} '{name}' has been deleted."})
-    return Data({"message": f"The {label}, {name}, has been used and may not be deleted."})
+        return Data({**said, "message": f"The {label} '{name}' has been deleted."})
+    return Data({**said, "message": f"The {label}, {name}, has been used and may not be deleted."})
 
 
 def _given(sent: str) -> str | None:

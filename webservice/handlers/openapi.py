@@ -22,7 +22,8 @@ TEXT: Schema = {"type": "string"}
 MAYBE_NUMBER: Schema = {"type": ["integer", "null"]}
 OBJECT: Schema = {"type": "object"}
 BINARY = "binary"
-LAUNCHING = frozenset({"launch_stage", "launch_campaign", "launch_jobs", "recover", "submission_act"})
+LAUNCHING = frozenset({"launch_stage", "launch_campaign", "launch_jobs", "recover", "submission_act",
+                       "launch_recovery_for"})
 """Routes that answer 423 to programs that do not ask for JSON, when launches are held."""
 
 _FAILURES = {
@@ -89,7 +90,7 @@ ANSWERS: Mapping[str, Gives] = {
     "show_campaign_stages": Gives(json=record(campaign_stages=items(OBJECT), campaign_name=TEXT), elsewhere=True),
     "campaign_stage_submissions": Gives(json=record(data=record(submissions=items(record(
         submission_id=NUMBER, status=TEXT, campaign_stage_name=TEXT)), depends=OBJECT, depth=OBJECT)), elsewhere=True),
-    "submission_details": Gives(json=record(submission_id=NUMBER, submission=OBJECT, history=items(OBJECT),
+    "submission_details": Gives(json=record(submission_id=TEXT, submission=OBJECT, history=items(OBJECT),
                                             statusmap=OBJECT, recoverymap=OBJECT), elsewhere=True),
     "running_submissions": Gives(json={"type": ["array", "object"]}),
     "campaign_stage_datasets": Gives(json=OBJECT),
@@ -99,7 +100,26 @@ ANSWERS: Mapping[str, Gives] = {
     "editor_save": Gives(json=record(status=TEXT)),
     "campaign_deps_ini": Gives(text=TEXT, text_type="text/ini"),
     "ini_to_campaign": Gives(json={"type": ["object", "string"]}),
-    "link_tags": Gives(json=record(campaign_id=TEXT, tag_name=TEXT, msg=TEXT)),
+    "link_tags": Gives(json=record(campaign_id=TEXT, tag_name=TEXT, tag_id=MAYBE_NUMBER, msg=TEXT)),
+    "delete_campaigns_tags": Gives(json=record(msg=TEXT, changed=NUMBER)),
+    "search_all_tags": Gives(json=record(result=items({"type": "array", "minItems": 2, "maxItems": 2}), msg=TEXT)),
+    "auto_complete_tags_search": Gives(json=record(results=items(record(name=TEXT)))),
+    "search_tags": Gives(json=record(results=items({"type": "array", "minItems": 2, "maxItems": 2})), elsewhere=True),
+    "search_campaigns": Gives(json=record(results=items({"type": "array", "minItems": 2, "maxItems": 2})),
+                              elsewhere=True),
+    "experiment_membership": Gives(json=record(data=record(members=items({"type": "array", "minItems": 3})))),
+    "campaign_add_name": Gives(text=TEXT, text_type="text/html"),
+    "register_poms_campaign": Gives(text={"type": "string", "pattern": "^Campaign=[0-9]+$"}),
+    "gui_wf_edit": Gives(elsewhere=True),
+    "campaign_deps": Gives(elsewhere=True),
+    "campaign_task_files": Gives(elsewhere=True),
+    "campaign_stage_edit_query": _PLAIN,
+    "launch_jobs_commands": _PLAIN,
+    "abort_launch": _PLAIN,
+    "held_launches_remove": Gives(elsewhere=True),
+    "calculate_dd_project_completion": Gives(json={"type": "object", "additionalProperties": {
+        "type": ["number", "null"]}}),
+    "show_dimension_files": Gives(json=record(flist=items(TEXT))),
     "update_submission": Gives(text=_OK),
     "update_submissions": Gives(json=record(status=TEXT)),
     "get_submission_id_for": Gives(text={"type": "string", "pattern": "^Task=[0-9]+$"}),

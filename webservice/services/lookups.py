@@ -22,10 +22,12 @@ from poms.webservice.model import (
     Job,
     JobSummary,
     Launch,
+    Membership,
     Snapshot,
     Submission,
     SubmissionHistory,
 )
+from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import job_archive
 from poms.webservice.services.core import Core
@@ -68,7 +70,8 @@ def stage_document(stage: CampaignStage) -> dict[str, Any]:
     return {name: getattr(stage, name) for name in (
         "campaign_stage_id", "campaign_id", "experiment", "name", "job_type_id", "login_setup_id", "vo_role",
         "dataset", "software_version", "cs_split_type", "param_overrides", "test_param_overrides", "completion_type",
-        "completion_pct", "output_ancestor_depth", "campaign_stage_type", "creator_role", "created", "updated")}
+        "completion_pct", "output_ancestor_depth", "campaign_stage_type", "creator", "creator_role", "created",
+        "updated")}
 
 
 def first_stages(core: Core, experiment: str, campaign_id: int) -> list[int]:
@@ -99,6 +102,8 @@ def list_campaigns(core: Core, experiment: str, *, active: bool | None = True) -
         names = usernames(session, (row.creator for row in campaigns))
     return [{"campaign_id": row.campaign_id, "name": row.name, "experiment": row.experiment, "active": row.active,
              "campaign_type": row.campaign_type, "creator": row.creator, "creator_role": row.creator_role,
+             "defaults": {"defaults": row.defaults or {}, "positions": {}},
+             "campaign_keywords": row.campaign_keywords, "tags": None, "exp_watch": None,
              "experimenter_creator_obj": {"experimenter_id": row.creator, "username": names.get(row.creator, "")},
              "last_activity_at": row.last_activity_at, "stages": stages[row.campaign_id]} for row in campaigns]
 
@@ -268,6 +273,34 @@ def stage_datasets(core: Core, days: float = 4) -> dict[int, list[Any]]:
         for stage_id, experiment, project in rows:
             found.setdefault(stage_id, [experiment, []])[1].append(project)
     return found
+
+
+def own_held_launches(core: Core, actor: Actor, moments: Iterable[datetime]) -> list[int]:
+    """Held launches that the actor asked for at these times; a time without a fraction means that second."""
+    asked = list(moments)
+    with core.db.read() as session:
+        rows = session.execute(
+            select(Launch.launch_id, Launch.created)
+            .where(Launch.experiment == actor.experiment, Launch.state == "held",
+                   Launch.launcher == actor.experimenter_id).order_by(Launch.launch_id).limit(MOST)).all()
+    return [number for number, created in rows
+            if any(created == moment or (not moment.microsecond and created.replace(microsecond=0) == moment)
+                   for moment in asked)]
+
+
+def list_members(core: Core, experiment: str) -> list[list[dict[str, Any]]]:
+    """Who is in an experiment: the experiment, the membership and the person, as three objects each."""
+    with core.db.read() as session:
+        rows = session.execute(
+            select(Membership.role, Experimenter.experimenter_id, Experimenter.username, Experimenter.first_name,
+                   Experimenter.last_name)
+            .join(Experimenter, Experimenter.experimenter_id == Membership.experimenter_id)
+            .where(Membership.experiment == experiment, Membership.active)
+            .order_by(Experimenter.last_name, Experimenter.username).limit(MOST)).all()
+    return [[{"experiment": experiment},
+             {"experiment": experiment, "experimenter_id": number, "role": role, "active": True},
+             {"experimenter_id": number, "username": username, "first_name": first, "last_name": last}]
+            for role, number, username, first, last in rows]
 
 
 def launch_of_submission(core: Core, experiment: str, submission_id: int) -> Launch | None:
