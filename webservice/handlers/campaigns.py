@@ -35,7 +35,7 @@ def campaign_list(call: Call) -> Answer:
                                              sort=call["sort"], offset=call["offset"]))
 
 
-@routes.page("campaign", "campaign.html", permission=VIEW_ONE, words=("campaign_overview", "campaign_deps"),
+@routes.page("campaign", "campaign.html", permission=VIEW_ONE,
              path=("campaign_id",), arguments=ONE, live_seconds=10)
 def campaign(call: Call) -> Answer:
     """How far a campaign is and where it is stuck."""
