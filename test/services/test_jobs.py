@@ -324,3 +324,28 @@ def test_jobs_of_an_experiment_that_was_left_out_are_not_forgotten(world, number
     poll.poll(world.core, lease, ["samdev"])
 
     assert world.status(late) is Status.COMPLETED
+
+
+def _take(world, number, *, counts=(), departed=(), growing=frozenset()):
+    """One poll of a pool that says what it is told to."""
+    lease = tasks.take(world.core, "poll:dag", "agent one", 60)
+    poll = jobs.Poll(tuple(counts), tuple(departed), (), world.core.clock(), growing)
+    jobs.ingest(world.core, ["samdev"], poll, task=lease.name, epoch=lease.epoch, cursor="")
+    tasks.finish(world.core, lease, next_at=world.core.clock())
+
+
+def test_a_submission_that_still_grows_does_not_end(world, number):
+    """Between two nodes of a DAG nothing is live; the submission waits, and its total does not count what stands for
+    nodes to come."""
+    first, second = (replace(record, state=JobState.COMPLETED, exit_code=0) for record in world.batch.of(number))
+    _take(world, number, growing=frozenset({number}))
+    assert (world.status(number), _counts(world, number)) == (Status.IDLE, {"idle": 1})
+    _take(world, number, departed=[first], growing=frozenset({number}))
+
+    assert (world.status(number), _counts(world, number)) == (Status.IDLE, {"idle": 1, "completed": 1})
+    assert world.get(number).jobs_expected == 2
+
+    _take(world, number, departed=[second], growing=frozenset({number}))
+    assert world.get(number).jobs_expected == 2
+    _take(world, number)
+    assert (world.status(number), _counts(world, number)) == (Status.COMPLETED, {"completed": 2})

@@ -1017,7 +1017,55 @@ def submission_jobs() -> dict[str, Any]:
             }
             for label, state, why, site, node, used, wall in rows
         ],
+        "archive": None,
         "pager": pager("4 of 400 jobs, what needs a person first"),
+    }
+
+
+def submission_archived() -> dict[str, Any]:
+    sites = [("FermiGrid", 300, 280, 15, 5, 91.5), ("", 100, 0, 0, 100, None)]
+    return submission_jobs() | {
+        "jobs": [],
+        "archive": {
+            "at": ago(days=12),
+            "jobs": 400,
+            "attempts": 431,
+            "cpu_seconds": 1_900_000.0,
+            "wall_seconds": 2_100_000.0,
+            "efficiency": 90.5,
+            "longest_seconds": 28_000.0,
+            "memory_used_mb": 2143,
+            "memory_asked_mb": None,
+            "started_at": ago(days=200),
+            "ended_at": ago(days=199),
+            "outcomes": [
+                {"state": C, "why": "", "jobs": 280},
+                {"state": F, "why": "exit code 65", "jobs": 15},
+                {"state": "Removed", "why": "held: Used more memory than it asked for", "jobs": 105},
+            ],
+            "sites": [
+                {
+                    "site": site,
+                    "jobs": jobs,
+                    "completed": good,
+                    "failed": bad,
+                    "removed": gone,
+                    "cpu_seconds": 100.0,
+                    "wall_seconds": 110.0,
+                    "efficiency": efficiency,
+                }
+                for site, jobs, good, bad, gone, efficiency in sites
+            ],
+            "clusters": [
+                {
+                    "name": "61244817@jobsub03.fnal.gov",
+                    "jobs": 400,
+                    "first": "61244817.0@jobsub03.fnal.gov",
+                    "logs": [{"label": "stdout", "url": url("job", batch_id="61244817.0@jobsub03.fnal.gov")}],
+                }
+            ],
+            "more_clusters": 3,
+        },
     }
 
 
@@ -1519,6 +1567,7 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("schedule", schedule_refused),
         ("schedule", schedule_of_others),
         ("submission", submission_jobs),
+        ("submission", submission_archived),
         ("submission", submission_files),
         ("submission", submission_command),
         ("submission", submission_snapshots),

@@ -118,8 +118,13 @@ def _add_submissions(verbs: Any, options: argparse.ArgumentParser) -> None:
 
 
 def _add_jobs(verbs: Any, options: argparse.ArgumentParser) -> None:
-    one = action(verbs, "jobs", list_jobs, "list the jobs of a submission", options)
-    one.add_argument("submission", type=int)
+    one = action(verbs, "jobs", list_jobs, "list jobs: of a submission, stage or campaign, at a site, in a state",
+                 options)
+    one.add_argument("submission", type=int, nargs="?", help="the jobs of this submission")
+    one.add_argument("--stage", default="", metavar="CAMPAIGN/STAGE", help="the jobs of a stage")
+    one.add_argument("--campaign", default="", help="the jobs of a campaign")
+    one.add_argument("--days", type=float, help="of submissions that changed in the last days")
+    one.add_argument("--site", default="", help="only those at this site")
     one.add_argument("--state", default="", help="only those in this state, such as Held")
     for word, text in (("hold", "hold jobs"), ("release", "release held jobs"), ("kill", "remove jobs for good")):
         one = action(verbs, word, act_on_jobs, text, options)
@@ -290,9 +295,27 @@ def mark(arguments: argparse.Namespace) -> int:
 
 
 def list_jobs(arguments: argparse.Namespace) -> int:
-    found = list(open_client(arguments).jobs(arguments.submission, state=arguments.state))
-    return show(arguments, found, [(row["batch_id"], row["state"], row["site"], row["node"], row["why"])
-                                   for row in found], ("job", "state", "site", "node", ""))
+    if arguments.submission is None and not (arguments.stage or arguments.campaign or arguments.days):
+        raise Usage("name a submission, a --stage or a --campaign, or say of how many --days")
+    found = list(open_client(arguments).jobs(
+        arguments.submission, stage=arguments.stage, campaign=arguments.campaign, site=arguments.site,
+        state=arguments.state.capitalize(), days=arguments.days, archived=_tell_archived))
+    return show(arguments, found, [(row["submission_id"], row["batch_id"], row["state"], row["site"], row["node"],
+                                    why(row)) for row in found], ("submission", "job", "state", "site", "node", ""))
+
+
+def _tell_archived(numbers: list[int]) -> None:
+    names = ", ".join(map(str, numbers[:10])) + (" and more" if len(numbers) > 10 else "")
+    print(f"the jobs of {names} are archived: their sums are on the submission's page", file=sys.stderr)
+
+
+def why(job: dict[str, Any]) -> str:
+    """Why a job is held, or ended as it did, in a few words."""
+    if job["exit_signal"]:
+        return f"signal {job['exit_signal']}"
+    if job["exit_code"]:
+        return f"exit code {job['exit_code']}"
+    return str(job["hold_reason"] or "")
 
 
 def act_on_jobs(arguments: argparse.Namespace) -> int:

@@ -223,15 +223,27 @@ class Client:
 
     # --------------------------------------------------------------------------------------- jobs
 
-    def jobs(self, submission_id: int, *, state: str = "") -> Iterator[dict[str, Any]]:
-        """The jobs of a submission, one by one."""
-        offset = 0
+    def jobs(self, submission_id: int | None = None, *, stage: str = "", campaign: str = "", site: str = "",
+             state: str = "", days: float | None = None,
+             archived: Callable[[list[int]], None] = lambda _: None) -> Iterator[dict[str, Any]]:
+        """Jobs one by one, newest submission first: of a submission, stage, campaign, or of the last ``days``.
+
+        ``archived`` is told which submissions in question have sums only, see the page of each.
+        """
+        asked: dict[str, Any] = {"submission_id": submission_id, "site": site, "state": state, "days": days}
+        if stage:
+            asked["campaign_stage_id"] = self.stage_id(stage)
+        if campaign:
+            asked["campaign_id"] = self.campaign_id(campaign)
+        fields = {name: value for name, value in asked.items() if value not in (None, "")}
+        after = ""
         while True:
-            page = self.connection.json("submission", {"fmt": "json", "submission_id": submission_id, "face": "jobs",
-                                                       "state": state, "offset": offset}, method="GET")
+            page = self.connection.json("jobs_list", {**fields, **({"after": after} if after else {})}, method="GET")
+            if page["archived"]:
+                archived(page["archived"])
             yield from page["jobs"]
-            offset += len(page["jobs"])
-            if not page["jobs"] or not page["pager"]["older_url"]:
+            after = page["next"]
+            if not after:
                 return
 
     def act_on_jobs(self, action: str, *, submission: int | None = None, stage: str = "", campaign: str = "",

@@ -6,11 +6,11 @@ from typing import Any
 
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Text
-from poms.webservice.handlers.params import choice, count, number, numbers, text, texts
+from poms.webservice.handlers.params import choice, count, number, numbers, real, text, texts
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.interfaces import ActResult
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import job_logs, jobs, lookups
+from poms.webservice.services import job_logs, job_queries, jobs, lookups
 from poms.webservice.services.pages import submissions as submission_pages
 
 routes = Routes()
@@ -65,6 +65,19 @@ def job_log_text(call: Call) -> Answer:
         at_end = piece.at_end or piece.next_offset == offset
         offset = piece.next_offset
     return Text("".join(pieces))
+
+
+@routes.answer("jobs_list", permission=(
+    Need("view", "experiment"), Need("view", "submission", "submission_id", optional=True),
+    Need("view", "stage", "campaign_stage_id", optional=True),
+    Need("view", "campaign", "campaign_id", optional=True)), arguments={
+        "submission_id": number(), "campaign_stage_id": number(), "campaign_id": number(), "site": text(limit=200),
+        "state": choice(*job_queries.STATES), "days": real(), "after": text(limit=300)})
+def jobs_list(call: Call) -> Answer:
+    """Jobs of a submission, stage or campaign, or of the last days; at one site, in one state; page by page."""
+    return Data(job_queries.find_jobs(call.core, call.actor.experiment, job_queries.JobQuestion(
+        call["submission_id"], call["campaign_stage_id"], call["campaign_id"], call["site"], call["state"],
+        call["days"], call["after"])))
 
 
 @routes.change("jobs_act", permission=CHOSEN, arguments={

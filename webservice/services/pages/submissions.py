@@ -16,6 +16,7 @@ from poms.webservice.model import (
     CampaignStage,
     Event,
     Job,
+    JobSummary,
     Launch,
     Snapshot,
     StageStatusCount,
@@ -27,7 +28,9 @@ from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.rules.statuses import FINAL, LIVE, NEEDS_PERSON, Status, find_status
+from poms.webservice.services import job_archive
 from poms.webservice.services.core import Core
+from poms.webservice.services.pages.archived import archive_of
 from poms.webservice.services.pages.campaigns import campaign_head
 from poms.webservice.services.pages.common import STATE_WORDS, Url, counted, happened, job_counts, names_of, page_of
 from poms.webservice.services.pages.recoveries import decisions_panel
@@ -341,6 +344,7 @@ def _jobs_face(session: Session, item: Submission, url: Url, _launch: Any, _snap
     choices = [("All", "", sum(counts.values()))] + [(word, word, count) for word, count in counts.items()]
     return {
         "jobs": [job_row(job, url) for job in shown], "job_counts": counts,
+        "archive": archive_of(None if rows else session.get(JobSummary, number), url),
         "job_states": [{"label": f"{label} {count:,}", "url": url("submission", submission_id=number,
                                                                   **({"state": word} if word else {})),
                         "current": word == state} for label, word, count in choices],
@@ -459,6 +463,11 @@ def job_page(core: Core, actor: Actor, url: Url, submission_id: int, batch_id: s
         item, stage, campaign = load_submission(session, actor, submission_id)
         job = session.get(Job, (submission_id, batch_id))
         if job is None:
+            summary = session.get(JobSummary, submission_id)
+            if summary is not None and job_archive.names_job(summary, batch_id):
+                raise NotFound(f"The jobs of submission {submission_id} were archived on "
+                               f"{summary.archived_at:%Y-%m-%d}: their sums are on the submission's page. What a job "
+                               "wrote is shown by poms logs job, for as long as the batch system has it.")
             raise NotFound(f"Submission {submission_id} has no job {batch_id} that POMS knows.")
         same = [Job.submission_id == submission_id, Job.state == job.state]
         before = session.scalar(select(Job.batch_id).where(*same, Job.batch_id < batch_id)
