@@ -25,7 +25,7 @@ from poms.webservice.handlers.origin import Sessions
 from poms.webservice.handlers.routing import MOUNT, Known, Match, Route, Router
 from poms.webservice.handlers.static_files import StaticFiles
 from poms.webservice.interfaces import Identity, RequestFacts
-from poms.webservice.rules.permissions import Actor
+from poms.webservice.rules.permissions import ROLES, Actor
 from poms.webservice.services import holds, people, permissions
 from poms.webservice.services.core import Core
 from poms.webservice.services.people import Person
@@ -133,6 +133,9 @@ class Exchange:
             if old in sent:
                 sent.setdefault(new, sent[old])
         place = {name: self._place(name, getattr(match, name)) for name in PLACE}
+        if place["experiment"] in ROLES and not place["role"]:
+            # A function of older clients passes its arguments one place too early.
+            place = {"experiment": "", "role": place["experiment"]}
         arguments = params.read_all(route.arguments, sent)
         items: dict[str, list[Any]] = {}
         with self.core.db.read() as session:
@@ -290,7 +293,10 @@ class Exchange:
         if failure.allowed:
             self.response.headers["Allow"] = ", ".join(failure.allowed)
         if self.wants == "json":
-            return self._body(render.json_text(document_of(failure)).encode(), JSON)
+            document = document_of(failure)
+            if not self.facts.headers.get(origin.CLIENT_HEADER):
+                document["shown"] = f"Traceback: {failure.text}"
+            return self._body(render.json_text(document).encode(), JSON)
         if "text/html" not in self.facts.headers.get("accept", ""):
             # Older clients show what follows this word and ignore any other text of an error.
             quote = f" (quote {failure.quote_id})" if failure.quote_id else ""

@@ -149,8 +149,8 @@ def flag(default: bool | None = False) -> Param:
 
 
 def loose_flag() -> Param:
-    """A switch that older programs set by any word but those for no."""
-    return Param(lambda sent: sent.lower() not in _NO, False, schema={"type": "string"})
+    """A switch for which older programs send all kinds of words, of which only those for yes mean yes."""
+    return Param(lambda sent: sent.lower() in (*_YES, "test"), False, schema={"type": "string"})
 
 
 def real(default: float | None = None) -> Param:
