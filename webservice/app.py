@@ -23,8 +23,10 @@ from poms.webservice.clock import utc_now
 from poms.webservice.config import Settings
 from poms.webservice.db import Database, make_engine
 from poms.webservice.handlers import (
+    blocks,
     campaigns,
     editor,
+    figures,
     home,
     jobs,
     launches,
@@ -32,6 +34,7 @@ from poms.webservice.handlers import (
     legacy_campaigns,
     legacy_edits,
     legacy_launches,
+    lists,
     openapi,
     render,
     schedules,

@@ -213,7 +213,9 @@ def test_what_nobody_may_do_is_not_offered():
     nothing = dict.fromkeys(examples.submission_common()["may"], False)
     found = page("submission.html", examples.submission_jobs() | {"may": nothing})
 
-    assert not found.select("form[method=post] button")
+    # Which columns one sees is one's own affair.
+    buttons = [one for one in found.select("form[method=post] button") if not one.find_parent(class_="menu__list--form")]
+    assert not buttons
     assert not found.select("input[name=batch_id]")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,6 +52,20 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """A whole list as a file, CSV or JSON, sent while it is read.
+
+    ``is_cut`` is asked behind the last row: whether there were more than one file holds.
+    """
+
+    columns: Sequence[str]
+    rows: Iterable[Mapping[str, Any]]
+    form: Literal["csv", "json"]
+    file_name: str
+    is_cut: Callable[[], bool]
+
+
+@dataclass(frozen=True)
 class Done:
     """A change was made: browsers go to ``url``, an own address; programs that want JSON get ``data``."""
 
@@ -69,7 +83,7 @@ class Elsewhere:
     url: str
 
 
-Answer = Page | Data | Text | Done | Elsewhere
+Answer = Page | Data | Text | Rows | Done | Elsewhere
 
 
 @dataclass(frozen=True)

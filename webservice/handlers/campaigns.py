@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from poms.webservice.errors import Conflict, Invalid, Problem
+from poms.webservice.errors import Conflict, Invalid, NotFound, Problem
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Message, Page, Text
+from poms.webservice.handlers.lists import BULK, EXPORT, as_file, would_do
 from poms.webservice.handlers.params import Upload, choice, count, flag, number, numbers, text, upload
 from poms.webservice.handlers.routing import Need, Routes
+from poms.webservice.handlers.submissions import SUBMISSIONS, submission_answer
 from poms.webservice.rules.permissions import refusal
-from poms.webservice.services import campaigns, holds, samples
+from poms.webservice.services import campaigns, holds, samples, tags
 from poms.webservice.services.campaigns import SaveResult
+from poms.webservice.services.pages import bulk, texts
 from poms.webservice.services.pages import campaigns as campaign_pages
-from poms.webservice.services.pages import submissions as submission_pages
-from poms.webservice.services.pages import texts
+from poms.webservice.services.pages import tags as tag_pages
 
 routes = Routes()
 VIEW = Need("view", "experiment")
@@ -28,11 +30,13 @@ ACTS = {"activate": MODIFY_ONE, "deactivate": MODIFY_ONE, "delete": MODIFY_ONE, 
 
 @routes.page("campaigns", "campaigns.html", permission=VIEW, live_seconds=15, arguments={
     "view": choice(*(name for name, _ in campaign_pages.VIEWS)), "text": text(limit=200), "sort": text("-changed"),
-    "offset": count()})
+    "tag": text(limit=200), "offset": count(), **EXPORT})
 def campaign_list(call: Call) -> Answer:
     """The campaigns of the experiment."""
-    return Page(campaign_pages.campaign_list(call.core, call.actor, call.url, view=call["view"], text=call["text"],
-                                             sort=call["sort"], offset=call["offset"]))
+    which = {name: call[name] for name in ("view", "text", "sort", "tag")}
+    if call["export"]:
+        return as_file(call, "campaigns", f"campaigns_{call.actor.experiment}", **which)
+    return Page(campaign_pages.campaign_list(call.core, call.actor, call.url, **which, offset=call["offset"]))
 
 
 @routes.page("campaign", "campaign.html", permission=VIEW_ONE,
@@ -43,12 +47,10 @@ def campaign(call: Call) -> Answer:
 
 
 @routes.page("campaign_submissions", "submissions.html", permission=VIEW_ONE, path=("campaign_id",), live_seconds=15,
-             arguments={**ONE, "state": text(limit=40), "text": text(limit=300), "before": number(), "after": number()})
+             arguments={**ONE, **SUBMISSIONS})
 def campaign_submissions(call: Call) -> Answer:
     """All submissions of a campaign."""
-    return Page(submission_pages.submission_list(
-        call.core, call.actor, call.url, campaign_id=call["campaign_id"], state=call["state"], text=call["text"],
-        before=call["before"], after=call["after"]))
+    return submission_answer(call, f"submissions_{call.item('campaign_id').name}", campaign_id=call["campaign_id"])
 
 
 @routes.page("campaign_text", "campaign_text.html", permission=VIEW_ONE, path=("campaign_id",),
@@ -163,20 +165,43 @@ def _require_saved(result: SaveResult) -> SaveResult:
 
 
 @routes.change("campaigns_act", permission=Need("modify", "campaign", "campaign_id"), arguments={
-    "campaign_id": numbers(required=True), "act": choice("activate", "deactivate", "tag", required=True),
-    "tag": text(limit=80)})
+    "campaign_id": numbers(required=True), "act": choice("activate", "deactivate", "tag", "untag", required=True),
+    "tag": text(limit=80), **BULK})
 def campaigns_act(call: Call) -> Answer:
-    """Do something to several campaigns; all or none."""
-    chosen = call["campaign_id"]
-    if call["act"] == "tag":
-        if not call["tag"]:
-            raise Invalid("is required", field="tag")
-        changed = campaigns.add_tag(call.core, call.actor, chosen, call["tag"])
-        title = f"{changed} of {len(chosen)} campaigns carry the tag {call['tag']} now"
+    """Do something to several campaigns; all or none. Or tell what that would do."""
+    chosen, act, tag = call["campaign_id"], call["act"], call["tag"]
+    if act in ("tag", "untag") and not tag:
+        raise Invalid("is required", field="tag")
+    if call["dry_run"]:
+        context = bulk.campaigns(call.core, call.actor, call.url, act, chosen, tag)
+        return would_do(call, context, "campaigns_act", campaign_id=chosen, act=act, tag=tag)
+    if act == "tag":
+        changed = campaigns.add_tag(call.core, call.actor, chosen, tag)
+        title = f"{changed} of {len(chosen)} campaigns carry the tag {tag} now"
+    elif act == "untag":
+        changed = tags.remove_tag(call.core, call.actor, chosen, _tag_id(call), delete_unused=True)
+        title = f"{changed} of {len(chosen)} campaigns lost the tag {tag}"
     else:
-        changed = campaigns.set_active(call.core, call.actor, chosen, call["act"] == "activate")
-        title = f"{changed} of {len(chosen)} campaigns made {'active' if call['act'] == 'activate' else 'inactive'}"
-    return Done(call.url("campaigns"), title, data={"changed": changed})
+        changed = campaigns.set_active(call.core, call.actor, chosen, act == "activate")
+        title = f"{changed} of {len(chosen)} campaigns made {'active' if act == 'activate' else 'inactive'}"
+    return Done(call["back"] or call.url("campaigns"), title, data={"changed": changed})
+
+
+def _tag_id(call: Call) -> int:
+    found = tags.find_tag_id(call.core, call.actor.experiment, call["tag"])
+    if found is None:
+        raise NotFound(f"There is no tag {call['tag']} in {call.actor.experiment}.")
+    return found
+
+
+@routes.page("tags", "tags.html", permission=VIEW, arguments={
+    "text": text(limit=200), "sort": text("name", limit=40), "offset": count(), **EXPORT})
+def tag_list(call: Call) -> Answer:
+    """The tags of the experiment."""
+    which = {name: call[name] for name in ("text", "sort")}
+    if call["export"]:
+        return as_file(call, "tags", f"tags_{call.actor.experiment}", **which)
+    return Page(tag_pages.tag_list(call.core, call.actor, call.url, **which, offset=call["offset"]))
 
 
 # --------------------------------------------------------------------------------------- samples
@@ -186,7 +211,8 @@ def campaigns_act(call: Call) -> Answer:
 def sample_list(call: Call) -> Answer:
     """Campaigns that work, to begin with."""
     shown = [{"name": each.name, "title": each.title, "description": each.description,
-              "stage_count": len(each.stages), "facts": [], "text_url": call.url("sample_text", sample=each.name),
+              "stage_count": len(each.stages), "facts": list(each.facts),
+              "text_url": call.url("sample_text", sample=each.name),
               "graph": {"stages": list(each.stages), "edges": []}} for each in samples.list_samples()]
     return Page({"samples": shown, "may": {"create": refusal(call.actor, "create") is None}})
 

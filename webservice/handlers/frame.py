@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import cherrypy
@@ -17,7 +18,7 @@ from jinja2 import Environment
 
 from poms.webservice.errors import NotAllowed, NotAuthenticated, NotFound
 from poms.webservice.handlers import origin, params, render
-from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Message, Page, Text, Wanted
+from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Message, Page, Rows, Text, Wanted
 from poms.webservice.handlers.body import read_form
 from poms.webservice.handlers.facts import facts_of
 from poms.webservice.handlers.failures import Failure, MethodNotAllowed, document_of, failure_of, plain_failure
@@ -47,7 +48,7 @@ class Frame:
         self.sources = core.backends.identity_sources()
         self.version = version
 
-    def answer(self, path: str) -> bytes:
+    def answer(self, path: str) -> bytes | Iterator[bytes]:
         """Answer CherryPy's present request; never raises."""
         exchange = Exchange(self, path)
         try:
@@ -73,7 +74,7 @@ class Exchange:
 
     # ------------------------------------------------------------------------------- the steps
 
-    def run(self) -> bytes:
+    def run(self) -> bytes | Iterator[bytes]:
         if self.path.startswith("/static/"):
             return self._static(self.path.removeprefix("/static/"))
         match = self.frame.router.match(self.path)
@@ -197,7 +198,7 @@ class Exchange:
             return "json"
         return "html" if "text/html" in accept or (self.route is not None and bool(self.route.template)) else "text"
 
-    def _send(self, route: Route, call: Call, answer: Answer) -> bytes:
+    def _send(self, route: Route, call: Call, answer: Answer) -> bytes | Iterator[bytes]:
         if isinstance(answer, Page) and call.wants != "json":
             return self._page(route, answer)
         if isinstance(answer, Page):
@@ -206,13 +207,28 @@ class Exchange:
             return self._json(answer.value, status=answer.status, old_times=answer.old_times)
         if isinstance(answer, Text):
             if answer.file_name:
-                name = "".join(letter if letter.isalnum() and letter.isascii() or letter in "._-" else "_"
-                               for letter in answer.file_name)
-                self.response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+                self._name_file(answer.file_name)
             return self._body(answer.text.encode("utf-8", "replace"), f"{answer.content_type}; charset=utf-8")
+        if isinstance(answer, Rows):
+            return self._file(answer)
         if isinstance(answer, Done):
             return self._done(call, answer)
         return self._see_other(answer.url)
+
+    def _file(self, answer: Rows) -> Iterator[bytes]:
+        """A list, sent while it is read. What goes wrong before the first piece is answered like anything else."""
+        pieces = render.file_pieces(answer)
+        first = b"".join(islice(pieces, 2))
+        self._name_file(answer.file_name)
+        self.response.headers["Content-Type"] = JSON if answer.form == "json" else "text/csv; charset=utf-8"
+        self.response.headers["Cache-Control"] = "no-store"
+        self.response.stream = True
+        return chain((first,), pieces)
+
+    def _name_file(self, file_name: str) -> None:
+        name = "".join(letter if letter.isalnum() and letter.isascii() or letter in "._-" else "_"
+                       for letter in file_name)
+        self.response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
 
     def _page(self, route: Route, answer: Page) -> bytes:
         messages = self._messages() + answer.messages

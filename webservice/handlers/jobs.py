@@ -6,11 +6,13 @@ from typing import Any
 
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Text
+from poms.webservice.handlers.lists import BULK, would_do
 from poms.webservice.handlers.params import choice, count, number, numbers, real, text, texts
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.interfaces import ActResult
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import job_logs, job_queries, jobs, lookups
+from poms.webservice.services.pages import bulk
 from poms.webservice.services.pages import submissions as submission_pages
 
 routes = Routes()
@@ -82,9 +84,9 @@ def jobs_list(call: Call) -> Answer:
 
 @routes.change("jobs_act", permission=CHOSEN, arguments={
     "submission_id": numbers(), "campaign_stage_id": number(), "batch_id": texts(),
-    "act": choice(*_WORDS, required=True), "reason": text(limit=500)})
+    "act": choice(*_WORDS, required=True), "reason": text(limit=500), **BULK})
 def jobs_act(call: Call) -> Answer:
-    """Hold, release or remove jobs: those named, or all of submissions, or all of a stage."""
+    """Hold, release or remove jobs: those named, all of submissions, or of a stage. Or tell what that would do."""
     chosen, stage_id, batch_ids = call["submission_id"], call["campaign_stage_id"], call["batch_id"]
     if batch_ids:
         if len(chosen) != 1:
@@ -94,6 +96,10 @@ def jobs_act(call: Call) -> Answer:
         chosen = tuple(lookups.live_submission_ids(call.core, call.actor.experiment, stage_id=stage_id))
     elif not chosen:
         raise Invalid("Choose at least one submission.", field="submission_id")
+    if call["dry_run"]:
+        context = (bulk.jobs_by_number(call.core, call.url, call["act"], chosen[0], batch_ids) if batch_ids
+                   else bulk.jobs_of_submissions(call.core, call.actor, call.url, call["act"], chosen))
+        return would_do(call, context, "jobs_act", submission_id=chosen, batch_id=batch_ids, act=call["act"])
     result = _act(call, call["act"], chosen, batch_ids=batch_ids,
                   mark=Status.REMOVED if call["act"] == "remove" and not batch_ids else None)
     return Done(_back(call, chosen), _told(call["act"], result), result.message, _document(result),
@@ -138,6 +144,8 @@ def _document(result: ActResult) -> dict[str, Any]:
 
 def _back(call: Call, chosen: Any) -> str:
     """Where the action was asked for, as far as the request tells."""
+    if call.arguments.get("back"):
+        return str(call["back"])
     if call["campaign_stage_id"] is not None:
         return call.url("stage", campaign_stage_id=call["campaign_stage_id"])
     if len(chosen) == 1:

@@ -6,12 +6,14 @@ from typing import Any
 
 from poms.webservice.errors import Invalid, LaunchesHeld
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Text
+from poms.webservice.handlers.lists import BULK, EXPORT, as_file, would_do
 from poms.webservice.handlers.params import choice, count, flag, loose_flag, number, numbers, text
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules import naming
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import campaigns, holds, launch_logs, launches, launching, lookups, permissions
 from poms.webservice.services.launching import LaunchRequest, Outcome
+from poms.webservice.services.pages import bulk
 from poms.webservice.services.pages import launches as launch_pages
 
 routes = Routes()
@@ -82,16 +84,21 @@ def legacy_log_url(call: Call, submission_id: int) -> str:
 
 
 @routes.page("held_launches", "held_launches.html", permission=Need("view", "experiment"), live_seconds=15,
-             arguments={"after": number()})
+             arguments={"text": text(limit=200), "after": number(), **EXPORT})
 def held_launches(call: Call) -> Answer:
     """Launches that wait until somebody lets them go."""
-    return Page(launch_pages.held_page(call.core, call.actor, call.url, after=call["after"]))
+    if call["export"]:
+        return as_file(call, "held_launches", f"held_launches_{call.actor.experiment}", text=call["text"])
+    return Page(launch_pages.held_page(call.core, call.actor, call.url, text=call["text"], after=call["after"]))
 
 
 @routes.change("held_launches_act", permission=Need("do", "launch", "launch_id"), arguments={
-    "launch_id": numbers(required=True), "act": choice("release", "delete", "retry", required=True)})
+    "launch_id": numbers(required=True), "act": choice("release", "delete", "retry", required=True), **BULK})
 def held_launches_act(call: Call) -> Answer:
     """Let held launches go, or drop them; make launches that failed before they began in one's own name."""
+    if call["dry_run"] and call["act"] != "retry":
+        context = bulk.held_launches(call.core, call.actor, call.url, call["act"], call["launch_id"])
+        return would_do(call, context, "held_launches_act", launch_id=call["launch_id"], act=call["act"])
     if call["act"] == "retry":
         changed = launches.take_over(call.core, call.actor, call["launch_id"])
         return Done(call.url("home"), f"{changed} of {len(call['launch_id'])} launches are made in your name",
@@ -99,7 +106,8 @@ def held_launches_act(call: Call) -> Answer:
     act = launches.release_held if call["act"] == "release" else launches.cancel_held
     changed = act(call.core, call.actor.username, call["launch_id"], call.actor.experiment)
     word = "released" if call["act"] == "release" else "deleted"
-    return Done(call.url("held_launches"), f"{changed} of {len(call['launch_id'])} held launches {word}",
+    return Done(call["back"] or call.url("held_launches"),
+                f"{changed} of {len(call['launch_id'])} held launches {word}",
                 data={"changed": changed})
 
 

@@ -16,6 +16,7 @@ from poms.webservice.errors import Invalid, Problem
 BIGGEST_ID = 2**31 - 1
 MOST_VALUES = 5000
 LONGEST_TEXT = 20_000
+LONGEST_ADDRESS = 8_000
 
 _YES = ("1", "true", "t", "yes", "y", "on")
 _NO = ("0", "false", "f", "no", "n", "off")
@@ -166,6 +167,23 @@ def choice(*words: str, default: str = "", required: bool = False) -> Param:
     """One of these words; the first of them is the default if none is given."""
     return Param(_plain(100), default or ("" if required else words[0]), required, choices=words,
                  schema={"type": "string", "enum": list(words)})
+
+
+def maybe(*words: str) -> Param:
+    """One of these words, or nothing."""
+    return Param(_plain(100), "", choices=words, schema={"type": "string", "enum": list(words)})
+
+
+def own_address() -> Param:
+    """An address of this service, such as that of the page a form stood on."""
+    return Param(_own_address, "", schema=_text_schema(LONGEST_ADDRESS))
+
+
+def _own_address(text: str) -> str:
+    address = _plain(LONGEST_ADDRESS)(text)
+    if not re.fullmatch(r"/poms/[!-\[\]-~]*", address, re.ASCII):
+        raise ValueError("expected an address of this service, which begins with /poms/")
+    return address
 
 
 def upload(*, required: bool = False) -> Param:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -19,6 +19,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from poms.webservice.handlers import filters
+from poms.webservice.handlers.answers import Rows
+from poms.webservice.rules.lists import csv_line
 
 SMALLEST_TO_COMPRESS = 1024
 _COMPRESSED = ("text/", "application/json", "image/svg+xml")
@@ -53,6 +55,27 @@ def json_text(value: Any, *, old_times: bool = False) -> str:
         raise TypeError(f"{type(item).__name__} has no JSON form")
 
     return json.dumps(value, default=convert, ensure_ascii=False, allow_nan=False)
+
+
+CUT = "There are more rows than one file holds. Filter the list to have the others."
+
+
+def file_pieces(answer: Rows) -> Iterator[bytes]:
+    """A list as the bytes of a CSV or JSON file, piece by piece as its rows are read."""
+    if answer.form == "csv":
+        yield csv_line(answer.columns).encode()
+        for row in answer.rows:
+            yield csv_line([row[name] for name in answer.columns]).encode("utf-8", "replace")
+        # A file that ends too early must say so itself: whoever reads it does not see the page.
+        if answer.is_cut():
+            yield csv_line([CUT]).encode()
+        return
+    before = b'{"rows": [\n'
+    for row in answer.rows:
+        yield before + json_text({name: row[name] for name in answer.columns}).encode("utf-8", "replace")
+        before = b",\n"
+    empty = b"" if before == b",\n" else before
+    yield empty + b'\n], "complete": ' + (b"false" if answer.is_cut() else b"true") + b"}\n"
 
 
 def tag_of(*values: Any) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from poms.webservice.handlers.answers import Answer, Call, Done, Page
 from poms.webservice.handlers.params import choice, flag, number, text
 from poms.webservice.handlers.routing import Need, Routes
+from poms.webservice.handlers.submissions import SUBMISSIONS, submission_answer
 from poms.webservice.services import holds, policies, splits
 from poms.webservice.services.pages import stages as stage_pages
-from poms.webservice.services.pages import submissions as submission_pages
 
 routes = Routes()
 ONE = {"campaign_stage_id": number(required=True)}
@@ -26,13 +26,11 @@ def stage(call: Call) -> Answer:
 
 
 @routes.page("stage_submissions", "submissions.html", permission=VIEW_ONE, path=("campaign_stage_id",),
-             live_seconds=15, arguments={**ONE, "state": text(limit=40), "text": text(limit=300), "before": number(),
-                                         "after": number()})
+             live_seconds=15, arguments={**ONE, **SUBMISSIONS})
 def stage_submissions(call: Call) -> Answer:
     """All submissions of a stage."""
-    return Page(submission_pages.submission_list(
-        call.core, call.actor, call.url, stage_id=call["campaign_stage_id"], state=call["state"], text=call["text"],
-        before=call["before"], after=call["after"]))
+    return submission_answer(call, f"submissions_{call.item('campaign_stage_id').name}",
+                             stage_id=call["campaign_stage_id"])
 
 
 @routes.change("stage_act", permission=VIEW_ONE, by_act=ACTS, arguments={

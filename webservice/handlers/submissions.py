@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from poms.webservice.errors import Invalid
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Text
 from poms.webservice.handlers.launches import launch, launched
-from poms.webservice.handlers.params import choice, count, number, text
+from poms.webservice.handlers.lists import EXPORT, as_file
+from poms.webservice.handlers.params import choice, count, moment, number, text
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import approvals, launches, launching, lookups, recoveries, submissions, wrapup
@@ -17,11 +19,31 @@ VIEW_ONE = Need("view", "submission", "submission_id")
 DO_ONE = Need("do", "submission", "submission_id")
 
 
+SUBMISSIONS = {"state": text(limit=40), "text": text(limit=300), "since": moment(), "until": moment(),
+               "before": number(), "after": number(), **EXPORT}
+"""What every list of submissions takes."""
+
+
+def submission_answer(call: Call, file_name: str, **owner: int) -> Answer:
+    """The submissions of a stage or campaign: a page of them, or all of them as a file."""
+    which = {**owner, **{name: call[name] for name in ("state", "text", "since", "until")}}
+    if call["export"]:
+        return as_file(call, "submissions", file_name, **which)
+    return Page(submission_pages.submission_list(call.core, call.actor, call.url, **which, before=call["before"],
+                                                 after=call["after"]))
+
+
 @routes.page("submission", "submission.html", permission=VIEW_ONE, path=("submission_id",), live_seconds=10,
              arguments={**ONE, "face": choice(*submission_pages.FACES), "state": text(limit=40),
-                        "sort": text(limit=40), "offset": count()})
+                        "sort": text(limit=40), "offset": count(), **EXPORT})
 def submission(call: Call) -> Answer:
     """Through which states a submission went, how its jobs and files are."""
+    if call["export"]:
+        if call["face"] not in ("jobs", "files"):
+            raise Invalid("Only jobs and files can be had as a file.", field="export")
+        which = {"state": call["state"], **({"sort": call["sort"]} if call["face"] == "jobs" else {})}
+        return as_file(call, call["face"], f"{call['face']}_{call['submission_id']}",
+                       submission_id=call["submission_id"], **which)
     return Page(submission_pages.submission_page(
         call.core, call.actor, call.url, call["submission_id"], face=call["face"], state=call["state"],
         sort=call["sort"], offset=call["offset"]))

@@ -106,6 +106,19 @@ def delete(core: Core, actor: Actor, kind: Kind, name: str) -> bool:
     return True
 
 
+def set_active(core: Core, actor: Actor, kind: Kind, name: str, active: bool) -> bool:
+    """Offer a block for use, or do so no more: stages that use it go on; False if nothing changed."""
+    now = core.clock()
+    with core.db.write() as session:
+        row = permissions.require(session, actor, "modify", kind, name)
+        if row.active == active:
+            return False
+        row.active, row.updater, row.updated = active, actor.experimenter_id, now
+        events.record(session, "block.changed", now, actor.username, experiment=actor.experiment, block=kind,
+                      name=name, active=active)
+    return True
+
+
 def merge_recoveries(core: Core, actor: Actor, job_type_id: int, wanted: Recoveries) -> list[tuple[str, Pairs]]:
     """Give a job type these recoveries: known ones get the new overrides, others follow. Returns all of them."""
     _require_recoveries(core, actor, wanted)

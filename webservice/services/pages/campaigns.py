@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select
@@ -41,16 +42,39 @@ from poms.webservice.services.pages.common import (
     whole_campaign,
 )
 from poms.webservice.services.pages.home import stage_strips
+from poms.webservice.services.pages.timeline import stage_timeline
 
 PAGE = 50
 
-_SORTS = {"name": Campaign.name, "changed": Campaign.last_activity_at}
+_SORTS = {"name": Campaign.name, "changed": Campaign.last_activity_at, "id": Campaign.campaign_id}
 VIEWS = (("active", "Active"), ("mine", "Mine"), ("inactive", "Inactive"), ("all", "All"))
 
 
 def campaign_list(core: Core, actor: Actor, url: Url, *, view: str = "active", text: str = "", sort: str = "-changed",
-                  offset: int = 0) -> dict[str, Any]:
+                  tag: str = "", offset: int = 0) -> dict[str, Any]:
     """Campaigns of the experiment; ``sort`` is a column's name, with ``-`` in front for the other direction."""
+    with core.db.read() as session:
+        rows, more = campaign_rows(session, actor, url, view=view, text=text, sort=sort, tag=tag, offset=offset,
+                                   limit=PAGE)
+        columns = columns_of(session, actor, "campaigns")
+        is_first = not rows and session.scalar(
+            select(Campaign.campaign_id).where(Campaign.experiment == actor.experiment).limit(1)) is None
+    arguments = {"view": view, "text": text, "sort": sort, **({"tag": tag} if tag else {})}
+    return {
+        "views": [{"label": label, "url": url("campaigns", view=name, **({"tag": tag} if tag else {})), "count": None,
+                   "current": view == name} for name, label in VIEWS],
+        "text": text, "tag": tag, "campaigns": rows, "is_first": is_first, "columns": columns,
+        "pager": {"text": f"{offset + 1:,} to {offset + len(rows):,}" if rows else "",
+                  "newer_url": url("campaigns", **arguments, offset=max(0, offset - PAGE)) if offset else "",
+                  "older_url": url("campaigns", **arguments, offset=offset + PAGE) if more else ""},
+        "may": {"create": permissions.refusal(actor, "create") is None,
+                "act": permissions.refusal(actor, "modify") is None},
+    }
+
+
+def campaign_rows(session: Session, actor: Actor, url: Url, *, view: str, text: str, sort: str, tag: str = "",
+                  offset: int = 0, limit: int = PAGE) -> tuple[list[dict[str, Any]], bool]:
+    """One piece of the list of campaigns, and whether there are more; six statements for any number of rows."""
     where = [Campaign.experiment == actor.experiment]
     if view in ("active", "mine"):
         where.append(Campaign.active)
@@ -60,33 +84,33 @@ def campaign_list(core: Core, actor: Actor, url: Url, *, view: str = "active", t
         where.append(Campaign.creator == actor.experimenter_id)
     if text:
         where.append(_matches(text))
-    with core.db.read() as session:
-        found = session.scalars(_sorted(select(Campaign).where(*where), sort).offset(offset).limit(PAGE + 1)).all()
-        shown, more = found[:PAGE], len(found) > PAGE
-        numbers = [campaign.campaign_id for campaign in shown]
-        strips = stage_strips(session, numbers, url)
-        jobs = _job_sums(session, numbers)
-        tags = _tags(session, numbers)
-        creators = names_of(session, [campaign.creator for campaign in shown])
-        is_first = not shown and session.scalar(
-            select(Campaign.campaign_id).where(Campaign.experiment == actor.experiment).limit(1)) is None
-    rows = [{
+    if tag:
+        where.append(Campaign.campaign_id.in_(
+            select(CampaignTag.campaign_id).join(Tag, Tag.tag_id == CampaignTag.tag_id)
+            .where(Tag.experiment == actor.experiment, Tag.tag_name == tag)))
+    found = session.scalars(_sorted(select(Campaign).where(*where), sort).offset(offset).limit(limit + 1)).all()
+    shown = found[:limit]
+    numbers = [campaign.campaign_id for campaign in shown]
+    strips = stage_strips(session, numbers, url)
+    jobs = _job_sums(session, numbers)
+    tags = _tags(session, numbers)
+    creators = names_of(session, [campaign.creator for campaign in shown])
+    return [{
         "id": campaign.campaign_id, "name": campaign.name, "active": campaign.active,
         "url": url("campaign", campaign_id=campaign.campaign_id), "tags": tags.get(campaign.campaign_id, []),
         **strips[campaign.campaign_id], **jobs.get(campaign.campaign_id, {"running": 0, "held": 0, "failed": 0}),
         "changed_at": campaign.last_activity_at, "creator": creators.get(campaign.creator, ""),
-    } for campaign in shown]
-    arguments = {"view": view, "text": text, "sort": sort}
-    return {
-        "views": [{"label": label, "url": url("campaigns", view=name), "count": None, "current": view == name}
-                  for name, label in VIEWS],
-        "text": text, "campaigns": rows, "is_first": is_first,
-        "pager": {"text": f"{offset + 1:,} to {offset + len(rows):,}" if rows else "",
-                  "newer_url": url("campaigns", **arguments, offset=max(0, offset - PAGE)) if offset else "",
-                  "older_url": url("campaigns", **arguments, offset=offset + PAGE) if more else ""},
-        "may": {"create": permissions.refusal(actor, "create") is None,
-                "act": permissions.refusal(actor, "modify") is None},
-    }
+    } for campaign in shown], len(found) > limit
+
+
+def campaign_pieces(core: Core, actor: Actor, url: Url, size: int, **which: Any) -> Iterator[list[dict[str, Any]]]:
+    """The whole list in pieces, each read by itself."""
+    offset, more = 0, True
+    while more:
+        with core.db.read() as session:
+            rows, more = campaign_rows(session, actor, url, offset=offset, limit=size, **which)
+        yield rows
+        offset += size
 
 
 def _matches(text: str) -> Any:
@@ -193,12 +217,14 @@ def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[
         links = session.scalars(select(CampaignDependency).where(
             CampaignDependency.provider_campaign_stage_id.in_([stage.campaign_stage_id for stage in stages]))).all()
         events = happened(session, url, Event.campaign_id == campaign_id)
+        timeline = stage_timeline(session, campaign_id, stages, core.clock(), url)
     rows = [stage_row(stage, newest.get(stage.campaign_stage_id), links, url) for stage in stages]
     by_number = {stage.campaign_stage_id: row for stage, row in zip(stages, rows, strict=True)}
     counts = add_counts(row["counts"] for row in rows)
     return {
         **head, "face": "overview", "notices": _notices(campaign, rows), "figures": _figures(rows, counts),
         "stages": rows, "counts": counts, "happened": events, "definition": _definition(campaign, stages, head, url),
+        "timeline": timeline,
         "edges": [{"tail": by_number[link.provider_campaign_stage_id]["name"],
                    "head": by_number[link.consumer_campaign_stage_id]["name"],
                    "label": "", "patterns": link.file_patterns,

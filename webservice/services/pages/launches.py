@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from poms.webservice import __version__
 from poms.webservice.errors import Invalid, PomsError, Problem
@@ -20,7 +21,8 @@ from poms.webservice.services import launching, tasks
 from poms.webservice.services.campaigns import diff_lines
 from poms.webservice.services.core import Core
 from poms.webservice.services.launching import LaunchRequest, Prepared
-from poms.webservice.services.pages.common import Url, counted, names_of, page_of
+from poms.webservice.services.list_columns import columns_of
+from poms.webservice.services.pages.common import Url, counted, names_of
 from poms.webservice.services.pages.recoveries import rules_panel
 
 PAGE = 50
@@ -31,34 +33,54 @@ _DOES = {"poll": "asks the batch system and records what changed", "upkeep": "en
          "wrapup": "finds the output of completed submissions, launches recoveries and next stages"}
 
 
-def held_page(core: Core, actor: Actor, url: Url, *, after: int | None = None) -> dict[str, Any]:
+def held_page(core: Core, actor: Actor, url: Url, *, text: str = "", after: int | None = None) -> dict[str, Any]:
     """Launches that are kept for later, oldest first."""
     with core.db.read() as session:
-        where = [Launch.experiment == actor.experiment, Launch.state == "held"]
-        if actor.role == permissions.ANALYSIS:
-            where.append(Launch.launcher == actor.experimenter_id)
-        if after is not None:
-            where.append(Launch.launch_id > after)
-        rows = session.execute(
-            select(Launch, CampaignStage.name, Campaign.name)
-            .join(CampaignStage, CampaignStage.campaign_stage_id == Launch.campaign_stage_id)
-            .outerjoin(Campaign, Campaign.campaign_id == Launch.campaign_id)
-            .where(*where).order_by(Launch.launch_id).limit(PAGE + 1)).all()
-        shown, _, more = page_of(rows, PAGE, before=None, after=None)
-        names = names_of(session, [row[0].launcher for row in shown])
+        rows, more = _held_rows(session, actor, url, text=text, after=after, limit=PAGE)
         gate = launch_gate(session, actor)
+        columns = columns_of(session, actor, "held_launches")
+    kept = {"text": text} if text else {}
     return {
-        "held": [{"id": launch.launch_id, "created_at": launch.created, "reason": launch.hold_reason or "",
-                  "stage": stage, "stage_url": url("stage", campaign_stage_id=launch.campaign_stage_id),
-                  "campaign": campaign or "", "campaign_url": url("campaign", campaign_id=launch.campaign_id)
-                  if launch.campaign_id else "", "dataset": launch.request.get("dataset_override") or "",
-                  "kind_text": launch.kind, "asked_by": names.get(launch.launcher, "")}
-                 for launch, stage, campaign in shown],
-        "gate": {"held": not gate["allowed"], "text": gate["text"]},
-        "pager": {"text": f"{len(shown)} shown", "newer_url": url("held_launches") if after is not None else "",
-                  "older_url": url("held_launches", after=shown[-1][0].launch_id) if more else ""},
+        "held": rows, "text": text, "gate": {"held": not gate["allowed"], "text": gate["text"]}, "columns": columns,
+        "pager": {"text": f"{len(rows)} shown",
+                  "newer_url": url("held_launches", **kept) if after is not None else "",
+                  "older_url": url("held_launches", **kept, after=rows[-1]["id"]) if more else ""},
         "may": {"act": permissions.refusal(actor, "do") is None, "gate": gate["may_change"]},
     }
+
+
+def held_pieces(core: Core, actor: Actor, url: Url, size: int, *, text: str = "") -> Iterator[list[dict[str, Any]]]:
+    """All held launches in pieces, each read by itself."""
+    after, more = None, True
+    while more:
+        with core.db.read() as session:
+            rows, more = _held_rows(session, actor, url, text=text, after=after, limit=size)
+        yield rows
+        after = rows[-1]["id"] if rows else None
+
+
+def _held_rows(session: Session, actor: Actor, url: Url, *, text: str, after: int | None,
+               limit: int) -> tuple[list[dict[str, Any]], bool]:
+    where = [Launch.experiment == actor.experiment, Launch.state == "held"]
+    if actor.role == permissions.ANALYSIS:
+        where.append(Launch.launcher == actor.experimenter_id)
+    if after is not None:
+        where.append(Launch.launch_id > after)
+    if text:
+        where.append(or_(CampaignStage.name.icontains(text, autoescape=True),
+                         Campaign.name.icontains(text, autoescape=True)))
+    found = session.execute(
+        select(Launch, CampaignStage.name, Campaign.name)
+        .join(CampaignStage, CampaignStage.campaign_stage_id == Launch.campaign_stage_id)
+        .outerjoin(Campaign, Campaign.campaign_id == Launch.campaign_id)
+        .where(*where).order_by(Launch.launch_id).limit(limit + 1)).all()
+    names = names_of(session, [row[0].launcher for row in found])
+    return [{"id": launch.launch_id, "created_at": launch.created, "reason": launch.hold_reason or "",
+             "stage": stage, "stage_url": url("stage", campaign_stage_id=launch.campaign_stage_id),
+             "campaign": campaign or "", "campaign_url": url("campaign", campaign_id=launch.campaign_id)
+             if launch.campaign_id else "", "dataset": launch.request.get("dataset_override") or "",
+             "kind_text": launch.kind, "asked_by": names.get(launch.launcher, "")}
+            for launch, stage, campaign in found[:limit]], len(found) > limit
 
 
 def launch_gate(session: Any, actor: Actor) -> dict[str, Any]:

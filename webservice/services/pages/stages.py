@@ -50,7 +50,6 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
         names = names_of(session, [stage.creator, stage.hold_experimenter_id, *(item.creator for item in latest)])
         held = launching.held_because(session, stage)
         rules = rules_panel(core, session, stage)
-        rules = rules_panel(core, session, stage)
         schedule = schedules.panel(session, stage, core.settings.experiment(actor.experiment).time_zone)
         events = happened(session, url, Event.campaign_stage_id == stage_id)
         watched = watches.is_watched(session, actor, stage_id=stage_id)
@@ -158,6 +157,14 @@ def _same(default: Any, value: str) -> bool:
         return bool(default) and _pairs(default) == value
     text = f"{default:g}" if isinstance(default, float) else str(default)
     return default not in (None, "") and text == value.removesuffix(" %")
+
+
+def _block_urls(stage: CampaignStage, url: Url) -> dict[str, str]:
+    """Pages of the job type and the login setup; those that all experiments share have none here."""
+    return {"job_type_url": url("job_type", job_type_id=stage.job_type_id)
+            if stage.job_type.experiment == stage.experiment else "",
+            "login_setup_url": url("login_setup", login_setup_id=stage.login_setup_id)
+            if stage.login_setup.experiment == stage.experiment else ""}
 
 
 def _job_type(stage: CampaignStage) -> list[dict[str, Any]]:

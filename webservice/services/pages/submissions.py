@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from poms.webservice.errors import NotFound, PomsError
@@ -25,11 +26,13 @@ from poms.webservice.model import (
     SubmissionHistory,
 )
 from poms.webservice.rules import permissions
+from poms.webservice.rules.lists import LISTS
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.rules.statuses import FINAL, LIVE, NEEDS_PERSON, Status, find_status
 from poms.webservice.services import job_archive
 from poms.webservice.services.core import Core
+from poms.webservice.services.list_columns import columns_of
 from poms.webservice.services.pages.archived import archive_of
 from poms.webservice.services.pages.campaigns import campaign_head
 from poms.webservice.services.pages.common import STATE_WORDS, Url, counted, happened, job_counts, names_of, page_of
@@ -47,7 +50,8 @@ def submission_rows(found: Sequence[Submission], names: Mapping[int | None, str]
         "depth": 1 if item.recovery_tasks_parent else 0, "stage": stages.get(item.campaign_stage_id, ""),
         "stage_url": url("stage", campaign_stage_id=item.campaign_stage_id), "batch_id": item.jobsub_job_id or "",
         "counts": job_counts(item, located=item.status_id == Status.LOCATED), "jobs": item.jobs_expected,
-        "files_in": item.files_consumed, "created_at": item.created, "creator": names.get(item.creator, ""),
+        "files_in": item.files_consumed, "files_out": item.files_generated, "files_located": item.files_located,
+        "created_at": item.created, "creator": names.get(item.creator, ""),
         "changed_at": item.status_since, "dataset": item.submission_params.get("dataset") or "",
     } for item in found]
 
@@ -64,21 +68,54 @@ def _kind_text(item: Submission) -> str:
     return "test" if item.submission_params.get("test") else ""
 
 
-def submission_list(core: Core, actor: Actor, url: Url, *, stage_id: int | None = None, campaign_id: int | None = None,
-                    state: str = "", text: str = "", before: int | None = None,
-                    after: int | None = None) -> dict[str, Any]:
-    """Submissions of a stage or of a campaign, newest first, one page by key."""
-    with core.db.read() as session:
-        context = (_stage_owner(session, actor, stage_id, url) if stage_id is not None
-                   else _campaign_owner(session, actor, campaign_id, url))
-        where = [Submission.campaign_stage_id == stage_id if stage_id is not None
-                 else Submission.campaign_id == campaign_id]
-        status = find_status(state)
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which submissions a list has: of a stage, a campaign or all, in a state, made in a time, fitting a text."""
+
+    stage_id: int | None = None
+    campaign_id: int | None = None
+    state: str = ""
+    text: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def query(self, experiment: str) -> Select[Any]:
+        where = [Submission.experiment == experiment]
+        if self.stage_id is not None:
+            where.append(Submission.campaign_stage_id == self.stage_id)
+        elif self.campaign_id is not None:
+            where.append(Submission.campaign_id == self.campaign_id)
+        status = find_status(self.state)
         if status is not None:
             where.append(Submission.status_id == int(status))
-        if text:
-            where.append(_matches(text))
-        query = select(Submission).where(*where)
+        if self.text:
+            where.append(_matches(self.text))
+        if self.since is not None:
+            where.append(Submission.created >= self.since)
+        if self.until is not None:
+            where.append(Submission.created < self.until)
+        return select(Submission).where(*where)
+
+    def arguments(self) -> dict[str, Any]:
+        """What an address of this list keeps."""
+        times = {name: f"{value:%Y-%m-%d %H:%M:%S}" for name, value in (("since", self.since), ("until", self.until))
+                 if value is not None}
+        return {**{name: value for name, value in (("state", self.state), ("text", self.text)) if value}, **times}
+
+
+def submission_list(core: Core, actor: Actor, url: Url, *, before: int | None = None, after: int | None = None,
+                    **which: Any) -> dict[str, Any]:
+    """Submissions of a stage or of a campaign, newest first, one page by key; ``which``: the fields of ``Chosen``."""
+    chosen = Chosen(**which)
+    stage_id, campaign_id = chosen.stage_id, chosen.campaign_id
+    with core.db.read() as session:
+        if stage_id is not None:
+            context = _stage_owner(session, actor, stage_id, url)
+        elif campaign_id is not None:
+            context = _campaign_owner(session, actor, campaign_id, url)
+        else:
+            context = _experiment_owner(actor, url)
+        query = chosen.query(actor.experiment)
         if after is not None:
             query = query.where(Submission.submission_id > after).order_by(Submission.submission_id)
         else:
@@ -86,24 +123,47 @@ def submission_list(core: Core, actor: Actor, url: Url, *, stage_id: int | None 
                 query = query.where(Submission.submission_id < before)
             query = query.order_by(Submission.submission_id.desc())
         shown, newer, older = page_of(session.scalars(query.limit(PAGE + 1)).all(), PAGE, before=before, after=after)
-        stage_ids = ({stage_id} if stage_id is not None else
-                     {item.campaign_stage_id for item in shown})
-        stages = dict(session.execute(select(CampaignStage.campaign_stage_id, CampaignStage.name).where(
-            CampaignStage.campaign_stage_id.in_(stage_ids))).all())
-        names = names_of(session, [item.creator for item in shown])
-        states = _states(session, stage_id, campaign_id)
+        rows = _with_names(session, shown, url)
+        states = _states(session, actor, stage_id, campaign_id)
+        columns = columns_of(session, actor, "submissions")
     route, key = (("stage_submissions", {"campaign_stage_id": stage_id}) if stage_id is not None
-                  else ("campaign_submissions", {"campaign_id": campaign_id}))
-    kept = {name: value for name, value in (("state", state), ("text", text)) if value}
+                  else ("campaign_submissions", {"campaign_id": campaign_id}) if campaign_id is not None
+                  else ("submissions", {}))
+    kept = chosen.arguments()
+    narrowed = {name: value for name, value in kept.items() if name in ("since", "until")}
+    status = find_status(chosen.state)
     return {
-        **context, "text": text, "submissions": submission_rows(shown, names, stages, url),
-        "states": [{"label": "All", "url": url(route, **key), "current": status is None}]
-        + [{"label": f"{label} {count:,}", "url": url(route, **key, state=label), "current": label == state}
-           for label, count in states],
+        **context, "text": chosen.text, "since": chosen.since, "until": chosen.until, "submissions": rows,
+        "columns": columns,
+        "states": [{"label": "All", "url": url(route, **key, **narrowed), "current": status is None}]
+        + [{"label": f"{label} {count:,}", "url": url(route, **key, **narrowed, state=label),
+            "current": label == chosen.state} for label, count in states],
         "pager": {"text": f"{len(shown)} shown",
                   "newer_url": url(route, **key, **kept, after=shown[0].submission_id) if newer and shown else "",
                   "older_url": url(route, **key, **kept, before=shown[-1].submission_id) if older and shown else ""},
     }
+
+
+def _with_names(session: Session, shown: Sequence[Submission], url: Url) -> list[dict[str, Any]]:
+    stages = dict(session.execute(select(CampaignStage.campaign_stage_id, CampaignStage.name).where(
+        CampaignStage.campaign_stage_id.in_({item.campaign_stage_id for item in shown}))).all())
+    return submission_rows(shown, names_of(session, [item.creator for item in shown]), stages, url)
+
+
+def submission_pieces(core: Core, actor: Actor, url: Url, chosen: Chosen, size: int) -> Iterator[list[dict[str, Any]]]:
+    """The whole list in pieces, newest first, each read by itself; the caller checked that it may be seen."""
+    before = None
+    while True:
+        query = chosen.query(actor.experiment)
+        if before is not None:
+            query = query.where(Submission.submission_id < before)
+        with core.db.read() as session:
+            shown = session.scalars(query.order_by(Submission.submission_id.desc()).limit(size)).all()
+            rows = _with_names(session, shown, url)
+        yield rows
+        if len(shown) < size:
+            return
+        before = shown[-1].submission_id
 
 
 def _matches(text: str) -> Any:
@@ -135,18 +195,23 @@ def _campaign_owner(session: Session, actor: Actor, campaign_id: int | None, url
             "owner": {"kind": "campaign", "name": campaign.name, "url": head["campaign"]["url"]}}
 
 
-def _states(session: Session, stage_id: int | None, campaign_id: int | None) -> list[tuple[str, int]]:
+def _experiment_owner(actor: Actor, url: Url) -> dict[str, Any]:
+    return {"owner": {"kind": "experiment", "name": actor.experiment, "url": url("campaigns")}, "stage": None,
+            "may": {"act": permissions.refusal(actor, "do") is None}}
+
+
+def _states(session: Session, actor: Actor, stage_id: int | None, campaign_id: int | None) -> list[tuple[str, int]]:
     """The states that occur and how often, from the stored sums."""
-    query = select(StageStatusCount.status_id, StageStatusCount.submissions)
+    query = select(StageStatusCount.status_id, func.sum(StageStatusCount.submissions))
     if stage_id is not None:
         query = query.where(StageStatusCount.campaign_stage_id == stage_id)
     else:
-        query = query.where(StageStatusCount.campaign_stage_id.in_(
-            select(CampaignStage.campaign_stage_id).where(CampaignStage.campaign_id == campaign_id)))
-    sums: dict[int, int] = {}
-    for status_id, count in session.execute(query):
-        sums[status_id] = sums.get(status_id, 0) + count
-    return [(Status(status_id).label, count) for status_id, count in sorted(sums.items()) if count]
+        stages = select(CampaignStage.campaign_stage_id).where(CampaignStage.experiment == actor.experiment)
+        if campaign_id is not None:
+            stages = stages.where(CampaignStage.campaign_id == campaign_id)
+        query = query.where(StageStatusCount.campaign_stage_id.in_(stages))
+    rows = session.execute(query.group_by(StageStatusCount.status_id).order_by(StageStatusCount.status_id))
+    return [(Status(status_id).label, int(count)) for status_id, count in rows if count]
 
 
 # -------------------------------------------------------------------------------- one submission
@@ -176,6 +241,8 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
         names = names_of(session, [item.creator])
         recovery = decisions_panel(session, actor, url, item, stage)
         shown = _FACES[face](session, item, url, launch, snapshots, state, sort, offset)
+        if face in LISTS:
+            shown["columns"] = columns_of(session, actor, face)
     owner = {"owner_role": stage.creator_role, "owner_id": stage.creator}
     may_do = permissions.refusal(actor, "do", **owner) is None
     status = Status(item.status_id)
@@ -325,19 +392,13 @@ def _recovery_kinds(core: Core, item: Submission) -> Mapping[str, str]:
 # -------------------------------------------------------------------------------------- faces
 
 _JOB_SORTS = {"state": Job.state, "site": Job.site, "memory": Job.memory_used_mb, "wall": Job.wall_seconds,
-              "since": Job.since}
+              "cpu": Job.cpu_seconds, "attempts": Job.attempts, "since": Job.since}
 
 
 def _jobs_face(session: Session, item: Submission, url: Url, _launch: Any, _snapshots: Any, state: str, sort: str,
                offset: int) -> dict[str, Any]:
     number = item.submission_id
-    where = [Job.submission_id == number]
-    states = {word: code for code, word in STATE_WORDS.items()}
-    if state in states:
-        where.append(Job.state == int(states[state]))
-    column = _JOB_SORTS.get(sort.removeprefix("-"))
-    order = [Job.batch_id] if column is None else [column.desc() if sort.startswith("-") else column, Job.batch_id]
-    rows = session.scalars(select(Job).where(*where).order_by(*order).offset(offset).limit(PAGE + 1)).all()
+    rows = session.scalars(_jobs_query(number, state, sort).offset(offset).limit(PAGE + 1)).all()
     shown, more = rows[:PAGE], len(rows) > PAGE
     counts = job_counts(item)
     kept = {name: value for name, value in (("state", state), ("sort", sort)) if value}
@@ -353,6 +414,30 @@ def _jobs_face(session: Session, item: Submission, url: Url, _launch: Any, _snap
                   if offset else "",
                   "older_url": url("submission", submission_id=number, **kept, offset=offset + PAGE) if more else ""},
     }
+
+
+def _jobs_query(submission_id: int, state: str, sort: str) -> Select[Any]:
+    """The jobs of a submission in this state, all of them if it is none, in this order."""
+    where = [Job.submission_id == submission_id]
+    states = {word: code for code, word in STATE_WORDS.items()}
+    if state in states:
+        where.append(Job.state == int(states[state]))
+    column = _JOB_SORTS.get(sort.removeprefix("-"))
+    order = [Job.batch_id] if column is None else [column.desc() if sort.startswith("-") else column, Job.batch_id]
+    return select(Job).where(*where).order_by(*order)
+
+
+def job_pieces(core: Core, url: Url, submission_id: int, *, state: str = "", sort: str = "",
+               size: int = PAGE) -> Iterator[list[dict[str, Any]]]:
+    """All jobs of a submission in pieces; the caller checked that it may be seen."""
+    query, offset = _jobs_query(submission_id, state, sort), 0
+    while True:
+        with core.db.read() as session:
+            rows = [job_row(job, url) for job in session.scalars(query.offset(offset).limit(size))]
+        yield rows
+        if len(rows) < size:
+            return
+        offset += size
 
 
 def job_row(job: Job, url: Url) -> dict[str, Any]:
@@ -386,24 +471,10 @@ _FILE_STATES = {"consumed": ("consumed", "completed"), "failed": ("failed", "can
 def _files_face(session: Session, item: Submission, url: Url, _launch: Any, _snapshots: Any, state: str, _sort: str,
                 offset: int) -> dict[str, Any]:
     number = item.submission_id
-    query = select(SubmissionFile).where(SubmissionFile.submission_id == number)
-    has_input = session.scalar(query.where(SubmissionFile.direction == "in").with_only_columns(
-        SubmissionFile.file_name).limit(1)) is not None
-    listed = query.where(SubmissionFile.direction == ("in" if has_input else "out"))
-    if state:
-        listed = listed.where(SubmissionFile.state.in_(_FILE_STATES.get(state, (state,))))
-    rows = session.scalars(listed.order_by(SubmissionFile.file_name).offset(offset).limit(FILES_PAGE + 1)).all()
-    shown, more = rows[:FILES_PAGE], len(rows) > FILES_PAGE
-    outputs: dict[str, list[dict[str, Any]]] = {}
-    if has_input and shown:
-        for made in session.scalars(query.where(SubmissionFile.direction == "out")
-                                    .order_by(SubmissionFile.file_name).limit(10 * FILES_PAGE)):
-            for parent in made.parents or []:
-                outputs.setdefault(parent, []).append({"name": made.file_name, "located": made.state == "located"})
-    asked = max((row.updated for row in shown), default=None)
+    shown, more = _file_rows(session, number, state, offset, FILES_PAGE)
+    asked = max((row.pop("asked_at") for row in shown), default=None)
     return {
-        "files": [{"name": row.file_name, "state": row.state, "size_bytes": row.size_bytes, "job_label": row.job,
-                   "job_url": "", "outputs": outputs.get(row.file_name, []), "link_url": ""} for row in shown],
+        "files": shown,
         "file_states": [{"label": label, "url": url("submission", submission_id=number, face="files",
                                                     **({"state": value} if value else {})),
                          "current": value == state}
@@ -418,6 +489,38 @@ def _files_face(session: Session, item: Submission, url: Url, _launch: Any, _sna
                   "older_url": url("submission", submission_id=number, face="files", offset=offset + FILES_PAGE)
                   if more else ""},
     }
+
+
+def _file_rows(session: Session, submission_id: int, state: str, offset: int,
+               limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """One piece of a submission's input files, or of what it made if it has none; and whether there are more."""
+    query = select(SubmissionFile).where(SubmissionFile.submission_id == submission_id)
+    has_input = session.scalar(query.where(SubmissionFile.direction == "in").with_only_columns(
+        SubmissionFile.file_name).limit(1)) is not None
+    listed = query.where(SubmissionFile.direction == ("in" if has_input else "out"))
+    if state:
+        listed = listed.where(SubmissionFile.state.in_(_FILE_STATES.get(state, (state,))))
+    rows = session.scalars(listed.order_by(SubmissionFile.file_name).offset(offset).limit(limit + 1)).all()
+    outputs: dict[str, list[dict[str, Any]]] = {}
+    if has_input and rows:
+        for made in session.scalars(query.where(SubmissionFile.direction == "out")
+                                    .order_by(SubmissionFile.file_name).limit(10 * limit)):
+            for parent in made.parents or []:
+                outputs.setdefault(parent, []).append({"name": made.file_name, "located": made.state == "located"})
+    return [{"name": row.file_name, "state": row.state, "size_bytes": row.size_bytes, "job_label": row.job,
+             "job_url": "", "outputs": outputs.get(row.file_name, []), "link_url": "", "asked_at": row.updated}
+            for row in rows[:limit]], len(rows) > limit
+
+
+def file_pieces(core: Core, submission_id: int, *, state: str = "", size: int = FILES_PAGE
+                ) -> Iterator[list[dict[str, Any]]]:
+    """All files of a submission in pieces; the caller checked that it may be seen."""
+    offset, more = 0, True
+    while more:
+        with core.db.read() as session:
+            rows, more = _file_rows(session, submission_id, state, offset, size)
+        yield rows
+        offset += size
 
 
 def _command_face(_session: Session, item: Submission, _url: Url, launch: Launch | None, _snapshots: Any,
