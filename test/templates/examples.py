@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from poms.webservice.rules.lists import LISTS, shown_columns
+
 NOW = datetime(2026, 3, 14, 2, 41, 7, tzinfo=UTC)
 EXPERIMENT, ROLE = "sbnd", "production"
 ROUTES = frozenset(
@@ -40,7 +42,24 @@ ROUTES = frozenset(
         "preview",
         "download",
         "search",
+        "dashboard",
+        "submissions",
+        "tags",
+        "login_setups",
+        "login_setup",
+        "login_setup_new",
+        "job_types",
+        "job_type",
+        "job_type_new",
+        "time_bars",
+        "sheet",
         # by POST
+        "list_columns",
+        "login_setup_save",
+        "login_setup_act",
+        "job_type_save",
+        "job_type_act",
+        "stages_switch",
         "launch_stage",
         "launch_campaign",
         "jobs_act",
@@ -108,6 +127,17 @@ def frame(**more: Any) -> dict[str, Any]:
         "events_url": "",
         "version": "5.0.0",
         **more,
+    }
+
+
+def columns(name: str, **seen: bool) -> dict[str, Any]:
+    """What a page is told of the columns of its list; ``seen`` differs from the usual ones."""
+    shown = shown_columns(name, seen)
+    return {
+        "list": name,
+        "seen": shown,
+        "chosen": bool(seen),
+        "all": [{"key": one.key, "label": one.label, "seen": shown[one.key]} for one in LISTS[name]],
     }
 
 
@@ -385,6 +415,8 @@ def campaigns() -> dict[str, Any]:
     return frame(
         page_url="/poms/campaigns/sbnd/production?view=active&text=mc2026a&sort=-changed",
         text="mc2026a",
+        tag="",
+        columns=columns("campaigns"),
         views=[
             {"label": "Active", "url": url("campaigns"), "count": 47, "current": True},
             {"label": "Mine", "url": url("campaigns", view="mine"), "count": 12, "current": False},
@@ -456,6 +488,14 @@ def campaigns() -> dict[str, Any]:
         may={"create": True, "act": True},
         is_first=False,
     )
+
+
+def campaigns_all_columns() -> dict[str, Any]:
+    return campaigns() | {"tag": "2026A", "columns": columns("campaigns", id=True, creator=True)}
+
+
+def campaigns_name_only() -> dict[str, Any]:
+    return campaigns() | {"columns": columns("campaigns", **{one.key: False for one in LISTS["campaigns"]})}
 
 
 def campaigns_none() -> dict[str, Any]:
@@ -586,6 +626,20 @@ def campaign() -> dict[str, Any]:
         "stages": stages(),
         "edges": edges(),
         "counts": counts,
+        "timeline": {
+            "begin": ago(days=1),
+            "end": NOW,
+            "ticks": TICKS,
+            "lines": [
+                {
+                    "name": name,
+                    "url": url("stage", campaign_stage_id=10380 + n),
+                    "bars_url": url("time_bars", campaign_stage_id=10380 + n),
+                    "pieces": pieces() if n % 2 else [],
+                }
+                for n, (name, *_) in enumerate(STAGE_ROWS)
+            ],
+        },
         "happened": HAPPENED,
         "figures": [
             {"label": "Done", "value": "64 %", "unit": "of 12,176 files", "counts": counts, "total": 12176},
@@ -708,6 +762,8 @@ def submission_rows() -> list[dict[str, Any]]:
             "created_at": ago(hours=7),
             "creator": "mruiz",
             "changed_at": ago(minutes=12),
+            "dataset": "mc2026a_g4_slice4",
+            "files_located": None,
         }
         for number, state, kind, kind_text, depth, counts, jobs in rows
     ]
@@ -718,12 +774,24 @@ def submissions() -> dict[str, Any]:
         "owner": {"kind": "campaign", "name": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)},
         "stage": None,
         "text": "",
+        "since": None,
+        "until": None,
+        "columns": columns("submissions"),
         "states": [
             {"label": "All 64", "url": url("campaign_submissions", campaign_id=2417), "current": True},
             {"label": "Held 1", "url": url("campaign_submissions", campaign_id=2417, state=H), "current": False},
         ],
         "submissions": submission_rows(),
         "pager": pager("5 of 64 submissions, newest first"),
+    }
+
+
+def submissions_of_experiment() -> dict[str, Any]:
+    return submissions() | {
+        "owner": {"kind": "experiment", "name": "sbnd", "url": url("campaigns")},
+        "since": ago(days=2),
+        "until": NOW,
+        "columns": columns("submissions", dataset=True, files_located=True, batch_id=False),
     }
 
 
@@ -993,6 +1061,7 @@ def submission_jobs() -> dict[str, Any]:
     ]
     return submission_common() | {
         "face": "jobs",
+        "columns": columns("jobs", cpu=True, attempts=True),
         "page_url": url("submission", submission_id=812044, sort="-since"),
         "job_counts": {C: 14, R: 18, H: 363, F: 5},
         "job_states": [
@@ -1072,6 +1141,7 @@ def submission_archived() -> dict[str, Any]:
 def submission_files() -> dict[str, Any]:
     return submission_common() | {
         "face": "files",
+        "columns": columns("files"),
         "files_asked_at": ago(minutes=3),
         "files_problem": "SAM answered 503 at 02:40; what is below was known before.",
         "file_states": [
@@ -1301,6 +1371,8 @@ def launch_preview_refused() -> dict[str, Any]:
 def held_launches() -> dict[str, Any]:
     return frame(
         page_url=url("held_launches"),
+        text="",
+        columns=columns("held_launches"),
         gate={"held": False, "text": ""},
         may={"act": True, "gate": True},
         pager=pager("2 held launches, oldest first"),
@@ -1380,6 +1452,386 @@ def held_launches_none() -> dict[str, Any]:
         "held": [],
         "gate": {"held": True, "text": "jpark, since 01:10: dCache is down. Jobs that run go on."},
     }
+
+
+def held_launches_no_match() -> dict[str, Any]:
+    return held_launches() | {"held": [], "text": "nothing like it"}
+
+
+def bulk() -> dict[str, Any]:
+    return frame(
+        title="Remove 394 jobs of 2 submissions",
+        text="Jobs that run are stopped and their work is lost.",
+        touched=[
+            {
+                "name": "812044, detsim_wiremod",
+                "url": url("submission", submission_id=812044),
+                "state": H,
+                "effect": "394 jobs",
+            }
+        ],
+        touched_total=2,
+        left=[
+            {
+                "name": "811618, detsim_wiremod",
+                "url": url("submission", submission_id=811618),
+                "state": L,
+                "effect": "left alone: no job to remove",
+            }
+        ],
+        left_total=1,
+        left_why=["1 left alone: no job to remove"],
+        yes="Remove 394 jobs",
+        keep="Keep the jobs as they are",
+        danger=True,
+        reason=True,
+        action=url("jobs_act"),
+        fields={"submission_id": [812044, 811833, 811618], "act": "remove", "back": "/poms/campaigns/sbnd/production"},
+        back="/poms/campaigns/sbnd/production",
+    )
+
+
+def bulk_nothing() -> dict[str, Any]:
+    return bulk() | {"touched": [], "touched_total": 0, "title": "Release 0 jobs of 0 submissions", "danger": False}
+
+
+def tags() -> dict[str, Any]:
+    return frame(
+        page_url=url("tags", sort="-campaigns"),
+        text="",
+        columns=columns("tags"),
+        tags=[
+            {
+                "id": 4,
+                "name": "2026A",
+                "url": url("campaigns", view="all", tag="2026A"),
+                "campaigns": 12,
+                "creator": "mruiz",
+                "some": [{"id": 2417, "text": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)}],
+            },
+            {
+                "id": 5,
+                "name": "unused",
+                "url": url("campaigns", view="all", tag="unused"),
+                "campaigns": 0,
+                "creator": "jpark",
+                "some": [],
+            },
+        ],
+        pager=pager("1 to 2"),
+        may={"act": True},
+    )
+
+
+def tags_none() -> dict[str, Any]:
+    return tags() | {"tags": []}
+
+
+def tags_no_match() -> dict[str, Any]:
+    return tags() | {"tags": [], "text": "nothing like it"}
+
+
+def block_row(kind: str, number: int, name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "name": name,
+        "url": url(kind, **{f"{kind}_id": number}),
+        "clone_url": url(f"{kind}_new", source=name),
+        "active": True,
+        "shared": False,
+        "used": 3,
+        "creator": "mruiz",
+        "changed_at": ago(days=3),
+        "may": {"modify": True},
+        **more,
+    }
+
+
+def block_list(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return frame(
+        page_url=url(f"{kind}s", sort="name"),
+        views=[{"label": "Active", "url": url(f"{kind}s"), "count": None, "current": True}],
+        blocks=rows,
+        text="",
+        columns=columns(f"{kind}s", creator=True),
+        pager=pager("1 to 2"),
+        may={"create": True},
+    )
+
+
+def login_setups() -> dict[str, Any]:
+    more = {"host": "sbndgpvm05.fnal.gov", "account": "sbndpro", "setup": "source /cvmfs/sbnd/setup.sh; setup x"}
+    generic = {"url": "", "shared": True, "used": 0, "may": {"modify": False}}
+    return block_list(
+        "login_setup",
+        [
+            block_row("login_setup", 7, "sbndpro_gpvm_el9", **more),
+            block_row("login_setup", 1, "generic", **more | generic),
+            block_row("login_setup", 9, "old", **more | {"active": False, "account": "", "setup": ""}),
+        ],
+    )
+
+
+def login_setups_none() -> dict[str, Any]:
+    return login_setups() | {"blocks": []}
+
+
+def login_setups_no_match() -> dict[str, Any]:
+    return login_setups() | {"blocks": [], "text": "nothing like it", "may": {"create": False}}
+
+
+def job_types() -> dict[str, Any]:
+    more = {
+        "script": "fife_launch -c sbnd_launch.cfg --stage detsim",
+        "parameters": "-Osubmit.memory=3000MB",
+        "patterns": "%_detsim.root",
+        "recoveries": ["process_status", "consumed_status"],
+    }
+    return block_list("job_type", [block_row("job_type", 7, "sbnd_lar_chain", **more)])
+
+
+def job_types_none() -> dict[str, Any]:
+    return job_types() | {"blocks": []}
+
+
+def login_setup() -> dict[str, Any]:
+    return frame(
+        page_url=url("login_setup", login_setup_id=7),
+        block={
+            "id": 7,
+            "name": "sbndpro_gpvm_el9",
+            "url": url("login_setup", login_setup_id=7),
+            "active": True,
+            "role": "production",
+            "creator": "mruiz",
+            "created_at": ago(days=90),
+            "updater": "lortiz",
+            "updated_at": ago(days=3),
+        },
+        kind="login_setup",
+        form={
+            "name": "sbndpro_gpvm_el9",
+            "host": "sbndgpvm05.fnal.gov",
+            "account": "sbndpro",
+            "setup": "source setup.sh",
+        },
+        problems=[],
+        uses=[
+            {
+                "id": 10386,
+                "stage": "detsim_wiremod",
+                "url": url("stage", campaign_stage_id=10386),
+                "campaign": "mc2026a_bnb_nu_cosmic",
+                "campaign_url": url("campaign", campaign_id=2417),
+                "creator": "mruiz",
+                "active": True,
+                "may": {"switch": True},
+            },
+            {
+                "id": 9001,
+                "stage": "reco",
+                "url": url("stage", campaign_stage_id=9001),
+                "campaign": "",
+                "campaign_url": "",
+                "creator": "jpark",
+                "active": False,
+                "may": {"switch": False},
+            },
+        ],
+        use_count=412,
+        others=["generic", "sbndpro_gpvm_el8"],
+        recovery_kinds=[],
+        may={"modify": True, "create": True, "delete": False},
+    )
+
+
+def login_setup_unused() -> dict[str, Any]:
+    return login_setup() | {"uses": [], "use_count": 0, "may": {"modify": True, "create": True, "delete": True}}
+
+
+def login_setup_of_others() -> dict[str, Any]:
+    return login_setup() | {"may": {"modify": False, "create": False, "delete": False}}
+
+
+def login_setup_refused() -> dict[str, Any]:
+    wrong = [
+        {"field": "host", "line": None, "message": "A login setup needs a host."},
+        {"field": "name", "line": None, "message": "exists already"},
+    ]
+    return login_setup() | {"problems": wrong}
+
+
+def login_setup_new() -> dict[str, Any]:
+    return login_setup_unused() | {
+        "block": None,
+        "form": {"name": "", "host": "", "account": "", "setup": ""},
+        "may": {"modify": False, "create": True, "delete": False},
+    }
+
+
+def job_type() -> dict[str, Any]:
+    return login_setup() | {
+        "kind": "job_type",
+        "form": {
+            "name": "sbndpro_gpvm_el9",
+            "script": "fife_launch -c x.cfg",
+            "patterns": "%.root",
+            "parameters": '[["-Osubmit.memory=", "3000MB"]]',
+            "recoveries": "",
+        },
+        "recovery_kinds": RECOVERIES,
+    }
+
+
+def job_type_new() -> dict[str, Any]:
+    return job_type() | {"block": None, "uses": [], "use_count": 0, "may": login_setup_new()["may"]}
+
+
+def pieces() -> list[dict[str, Any]]:
+    return [
+        {
+            "state": state,
+            "at": ago(hours=20 - 5 * n),
+            "x": 20.0 * n,
+            "width": 20.0,
+            "name": f"submission {n}",
+            "url": url("submission", submission_id=n),
+        }
+        for n, state in enumerate((N, I, R, F))
+    ]
+
+
+TICKS = [{"at": ago(hours=24 - 6 * n), "x": 25.0 * n} for n in range(5)]
+
+
+def time_bars() -> dict[str, Any]:
+    path = [{"text": "mc2026a_bnb_nu_cosmic", "url": url("campaign", campaign_id=2417)}]
+    return frame(
+        page_url=url("time_bars", campaign_id=2417),
+        owner={"name": "mc2026a_bnb_nu_cosmic", "url": path[0]["url"], "path": path},
+        what="Submission",
+        begin=ago(days=1),
+        end=NOW,
+        ticks=TICKS,
+        windows=[
+            {"label": "1 day", "url": url("time_bars", campaign_id=2417, days=1), "current": True},
+            {"label": "7 days", "url": url("time_bars", campaign_id=2417, days=7), "current": False},
+        ],
+        earlier_url=url("time_bars", campaign_id=2417, days=1, until="2026-03-13"),
+        later_url="",
+        bars=[
+            {
+                "id": number,
+                "name": str(number),
+                "note": "detsim_wiremod",
+                "state": state,
+                "url": url("submission", submission_id=number),
+                "more_url": url("time_bars", submission_id=number),
+                "pieces": pieces() if state != N else [],
+            }
+            for number, state in ((812044, F), (812045, N))
+        ],
+        pager=pager("2 shown"),
+    )
+
+
+def time_bars_of_jobs() -> dict[str, Any]:
+    shown = time_bars()
+    jobs = [
+        one | {"id": f"{n}@schedd", "name": f"61244817.{n}@jobsub03.fnal.gov", "more_url": ""}
+        for n, one in enumerate(shown["bars"])
+    ]
+    return shown | {"what": "Job", "windows": [], "earlier_url": "", "bars": jobs}
+
+
+def time_bars_none() -> dict[str, Any]:
+    return time_bars() | {"bars": []}
+
+
+def series(*, linked: bool = True) -> list[dict[str, Any]]:
+    return [
+        {
+            "date": f"2026-03-{day:02}",
+            "label": f"{day} Mar",
+            "counts": {L: 40 * day, F: 7 * (day % 3)} if day % 5 else {},
+            "url": url("submissions", since=f"2026-03-{day:02}") if linked else "",
+        }
+        for day in range(1, 15)
+    ]
+
+
+def sheet() -> dict[str, Any]:
+    return frame(
+        page_url=url("sheet", campaign_id=2417),
+        owner=time_bars()["owner"],
+        since=ago(days=7),
+        is_cut=True,
+        looked_into=100,
+        exit_codes=[
+            {"label": "exit 0", "title": "ended well"},
+            {"label": "exit 139", "title": "signal 11, segmentation fault"},
+        ],
+        windows=[{"label": "7 days", "url": url("sheet", campaign_id=2417, days=7), "current": True}],
+        days=[
+            {
+                "day": "Friday",
+                "date": "2026-03-13",
+                "url": url("campaign_submissions", campaign_id=2417, since="2026-03-13"),
+                "submissions": 12,
+                "jobs": {L: 300, F: 12},
+                "jobs_total": 312,
+                "files_in": 3120,
+                "files_out": 3000,
+                "files_located": 2990,
+                "efficiency": "87 %",
+                "exits": [300, 12],
+            }
+        ],
+        series=series(linked=False),
+    )
+
+
+def sheet_none() -> dict[str, Any]:
+    return sheet() | {"days": [], "exit_codes": [], "is_cut": False, "looked_into": 0}
+
+
+def dashboard() -> dict[str, Any]:
+    return frame(
+        page_url=url("dashboard"),
+        windows=[{"label": "14 days", "url": url("dashboard", days=14), "current": True}],
+        figures=[
+            {"label": "Jobs now", "value": "14,000", "unit": "jobs", "counts": {R: 10914, I: 3487}, "total": 14401},
+            {"label": "CPU efficiency", "value": "87 %", "unit": "", "note": "of the newest 100 submissions"},
+        ],
+        states=[{"state": state, "submissions": 12, "url": url("submissions", state=state)} for state in (R, H, L)],
+        trouble=[{"state": H, "submissions": 12, "url": url("submissions", state=H)}],
+        jobs_now={R: 10914, I: 3487},
+        series=series(),
+        looked_into=100,
+        failures=[
+            {
+                "state": F,
+                "what": "exit 65: the program’s own code",
+                "jobs": 212,
+                "submissions": 3,
+                "newest": 812044,
+                "url": url("submission", submission_id=812044),
+            }
+        ],
+        busiest=[
+            {
+                "name": "mc2026a_bnb_nu_cosmic",
+                "url": url("campaign", campaign_id=2417),
+                "bars_url": url("time_bars", campaign_id=2417),
+                "counts": {R: 540, I: 792},
+                "total": 1332,
+            }
+        ],
+    )
+
+
+def dashboard_quiet() -> dict[str, Any]:
+    return dashboard() | {"states": [], "trouble": [], "jobs_now": {}, "failures": [], "busiest": [], "figures": []}
 
 
 def upload_checked() -> dict[str, Any]:
@@ -1548,6 +2000,8 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("home", home),
         ("home", home_quiet),
         ("campaigns", campaigns),
+        ("campaigns", campaigns_all_columns),
+        ("campaigns", campaigns_name_only),
         ("campaigns", campaigns_none),
         ("campaigns", campaigns_no_match),
         ("campaign", campaign),
@@ -1560,6 +2014,7 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("campaign_editor", campaign_editor_new),
         ("submissions", submissions),
         ("submissions", submissions_of_stage),
+        ("submissions", submissions_of_experiment),
         ("stage", stage),
         ("stage", stage_never_launched),
         ("schedule", schedule),
