@@ -93,9 +93,9 @@ def _pages(frame: Frame) -> Wsgi:
         "error_page.default": partial(_protocol_error, frame),
         "response.stream": False,
     }})
-    # The access log is written by ``front``; what CherryPy says of itself belongs to the service's log.
-    application.log.access_log = logging.getLogger("poms.cherrypy.access")
-    application.log.access_log.disabled = True
+    # The access log is written by ``front``, and CherryPy would put its own together even for a log that is disabled;
+    # what it says of itself belongs to the service's log.
+    application.log.access = lambda: None
     application.log.error_log = logging.getLogger("poms.cherrypy")
     return application
 

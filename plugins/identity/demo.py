@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from poms.webservice.errors import ConfigurationError, NotAuthenticated
 from poms.webservice.hookspecs import hookimpl
@@ -27,6 +28,7 @@ FORWARDED = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+@lru_cache(1000)
 def is_loopback(host: str) -> bool:
     """Is this address or host name one that only this machine can reach?"""
     name = host.lower().rstrip(".")

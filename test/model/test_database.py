@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Text, bindparam, create_engine, insert, literal_column, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
-from poms.webservice.db import Prepared, ask, before_commit, insert_new, upsert
+from poms.webservice.db import Prepared, before_commit, insert_new, upsert
 from poms.webservice.model import CampaignTag, Experiment, Experimenter, ServiceSetting
 from poms.webservice.model.base import UtcDateTime
 from poms.webservice.testing.faults import Died
@@ -164,20 +164,11 @@ def test_a_prepared_statement_answers_like_any_other(database, name):
     with database.write() as session:
         insert_new(session, ServiceSetting, [_row(name, "hold"), _row("other", "go")])
 
-    with database.read() as session:
-        answers = [ask(session, SETTING, name=name) for _ in range(7)]
-        nothing = ask(session, SETTING, name="nobody")
+    answers = [database.ask(SETTING, name=name) for _ in range(7)]
+    nothing = database.ask(SETTING, name="nobody")
 
     assert [[(row.name, row.value, row.changed_at) for row in rows] for rows in answers] == [[(name, "hold", NOW)]] * 7
     assert nothing == []
-
-
-def test_a_prepared_statement_sees_what_its_unit_of_work_wrote(database):
-    """Asked while something is being written, it belongs to the same transaction."""
-    with database.write() as session:
-        insert_new(session, ServiceSetting, [_row("launches", "hold")])
-
-        assert [row.value for row in ask(session, SETTING, name="launches")] == ["hold"]
 
 
 def test_a_prepared_statement_that_fails_leaves_a_connection_that_works(postgresql_database):

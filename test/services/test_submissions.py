@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 
-from poms.webservice.db import ask
 from poms.webservice.rules.statuses import FINAL, Status
 from poms.webservice.services import submissions
 from poms.webservice.services.submissions import Report
@@ -174,8 +173,7 @@ def _rows(world, number):
 
 
 def _standing(world, number):
-    with world.core.db.read() as session:
-        return ask(session, submissions.STANDING, key=number)[0]
+    return world.core.db.ask(submissions.STANDING, key=number)[0]
 
 
 REPORTS = ({"status": "Idle"}, {"status": "Idle"}, {"status": "Running", "pct_complete": 12.5, "project": "it's"},

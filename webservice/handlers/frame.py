@@ -32,6 +32,7 @@ from poms.webservice.services.core import Core
 from poms.webservice.services.people import Person
 
 PLACE = ("experiment", "role")
+PLACE_TEXT = params.text(limit=64)
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 FALLBACK = "<!doctype html><html lang=en><meta charset=utf-8><title>POMS</title><h1>{status}</h1><p>{text}</p>"
@@ -98,8 +99,7 @@ class Exchange:
         for source in self.frame.sources:
             identity = source.identify(self.facts)
             if identity is not None:
-                with self.core.db.read() as session:
-                    self.person = people.within(people.sign_in(session, identity.username), identity.experiments)
+                self.person = people.within(people.sign_in(self.core.db, identity.username), identity.experiments)
                 return identity
         raise NotAuthenticated("Nobody said who sent this request. Sign in at the front end of this service, or use "
                                "a certificate or token.")
@@ -139,20 +139,20 @@ class Exchange:
             place = {"experiment": "", "role": place["experiment"]}
         arguments = params.read_all(route.arguments, sent)
         items: dict[str, list[Any]] = {}
-        with self.core.db.read() as session:
-            if isinstance(route.permission, Known) and not (place["experiment"] or person.memberships):
-                self.actor = Actor(person.experimenter_id, person.username, "", "", person.is_root)
-            else:
-                home = None if all(place.values()) else self._home(session, route, arguments)
-                self.actor = people.act_as(session, person, **place, item_home=home)
-            for need in route.needs_for(arguments):
-                key = arguments.get(need.argument) if need.argument else None
-                if key is None or key == ():
-                    permissions.require_general(
-                        self.actor, need.action, need.kind if need.kind in permissions.GENERAL else "experiment")
-                    continue
-                keys = key if isinstance(key, tuple) else (key,)
-                items[need.argument] = permissions.require_all(session, self.actor, need.action, need.kind, keys)
+        db = self.core.db
+        if isinstance(route.permission, Known) and not (place["experiment"] or person.memberships):
+            self.actor = Actor(person.experimenter_id, person.username, "", "", person.is_root)
+        else:
+            home = None if all(place.values()) else self._home(route, arguments)
+            self.actor = people.act_as(db, person, **place, item_home=home)
+        for need in route.needs_for(arguments):
+            key = arguments.get(need.argument) if need.argument else None
+            if key is None or key == ():
+                permissions.require_general(
+                    self.actor, need.action, need.kind if need.kind in permissions.GENERAL else "experiment")
+                continue
+            keys = key if isinstance(key, tuple) else (key,)
+            items[need.argument] = permissions.require_items(db, self.actor, need.action, need.kind, keys)
         if route.template and self.request.method != "POST" and self.wants == "html" and not (match.experiment
                                                                                              and match.role):
             return Elsewhere(self._page_url(route, sent))
@@ -165,16 +165,16 @@ class Exchange:
         given = in_path or self.sent.get(name, "")
         if isinstance(given, list):
             given = given[0]
-        text = params.read_all({name: params.text(limit=64)}, {name: given})[name]
-        return str(text)
+        if not given:
+            return ""
+        return str(params.read_all({name: PLACE_TEXT}, {name: given})[name])
 
-    @staticmethod
-    def _home(session: Any, route: Route, arguments: Mapping[str, Any]) -> tuple[str, str] | None:
+    def _home(self, route: Route, arguments: Mapping[str, Any]) -> tuple[str, str] | None:
         for need in route.needs:
             key = arguments.get(need.argument) if need.argument else None
             first = (key[0] if key else None) if isinstance(key, tuple) else key
             if first is not None:
-                found = permissions.home_of(session, need.kind, first)
+                found = permissions.home_of(self.core.db, need.kind, first)
                 if found is not None:
                     return found
         return None

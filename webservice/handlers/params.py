@@ -20,6 +20,9 @@ LONGEST_ADDRESS = 8_000
 
 _YES = ("1", "true", "t", "yes", "y", "on")
 _NO = ("0", "false", "f", "no", "n", "off")
+# Control characters, and halves of characters that no encoding can write.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_FORBIDDEN_IN_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _TIMES = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
 
 
@@ -69,13 +72,12 @@ def _number_or_name(text: str) -> int | str:
 
 
 def _plain(limit: int, *, lines: bool = False) -> Callable[[str], str]:
-    allowed = "\n\r\t" if lines else ""
+    forbidden = _FORBIDDEN_IN_LINES if lines else _FORBIDDEN
 
     def read(text: str) -> str:
         if len(text) > limit:
             raise ValueError(f"longer than {limit} characters")
-        if any((ord(letter) < 32 and letter not in allowed) or ord(letter) == 127 or "\ud800" <= letter <= "\udfff"
-               for letter in text):
+        if forbidden.search(text):
             raise ValueError("contains control characters")
         return text
 

@@ -92,9 +92,11 @@ def is_known(tag: str, if_none_match: str) -> bool:
 
 def compress(body: bytes, content_type: str, accept_encoding: str) -> bytes | None:
     """The body compressed, or None if the caller does not want that or it is not worth it."""
+    if len(body) < SMALLEST_TO_COMPRESS or not content_type.startswith(_COMPRESSED):
+        return None
     offers = (part.replace(" ", "").lower().split(";") for part in accept_encoding.split(","))
     accepted = {offer[0] for offer in offers if "q=0" not in offer[1:]}
-    if "gzip" not in accepted or len(body) < SMALLEST_TO_COMPRESS or not content_type.startswith(_COMPRESSED):
+    if "gzip" not in accepted:
         return None
     # The time in the header is left out: the same page is the same bytes.
     return gzip.compress(body, 5, mtime=0)

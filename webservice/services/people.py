@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Text, and_, bindparam, select
 from sqlalchemy.orm import Session
 
-from poms.webservice.db import Prepared, ask, insert_new
+from poms.webservice.db import Database, Prepared, insert_new
 from poms.webservice.errors import NotAllowed, NotAuthenticated, NotFound
 from poms.webservice.model import Experiment, Experimenter, Membership, SubmissionStatus
 from poms.webservice.rules.permissions import ANALYSIS, ROLES, Actor, acting_roles
@@ -49,11 +49,13 @@ _SIGN_IN = Prepared("sign_in", (
     .outerjoin(Membership, and_(Membership.experimenter_id == Experimenter.experimenter_id, Membership.active,
                                 Membership.experiment.in_(select(Experiment.experiment).where(Experiment.active))))
     .where(Experimenter.username == bindparam("username", type_=Text)).order_by(Membership.experiment)))
+_EXPERIMENT = Prepared("experiment", select(Experiment.experiment).where(
+    Experiment.experiment == bindparam("experiment", type_=Text)))
 
 
-def sign_in(session: Session, username: str) -> Person:
+def sign_in(db: Database, username: str) -> Person:
     """The person behind an identity, with what he or she may be now; one statement."""
-    rows = ask(session, _SIGN_IN, username=username)
+    rows = db.ask(_SIGN_IN, username=username)
     if not rows:
         raise NotAuthenticated(f"POMS does not know the user {username}. Ask a superuser of your experiment, or the "
                                "operator of this service, to have the account registered.")
@@ -72,7 +74,7 @@ def within(person: Person, experiments: frozenset[str] | None) -> Person:
     return replace(person, is_root=False, memberships=tuple(one for one in person.memberships if one[0] in experiments))
 
 
-def act_as(session: Session, person: Person, experiment: str = "", role: str = "", *,
+def act_as(db: Database, person: Person, experiment: str = "", role: str = "", *,
            item_home: tuple[str, str] | None = None) -> Actor:
     """The actor for a request: what it names, else the addressed item's own, else what the person used last.
 
@@ -83,7 +85,7 @@ def act_as(session: Session, person: Person, experiment: str = "", role: str = "
         if item_home and not person.roles_in(experiment):
             # Whether a foreign experiment has such an item is nobody's business.
             raise NotFound("There is no such item in your experiments.")
-    _require_member(session, person, experiment)
+    _require_member(db, person, experiment)
     allowed = person.roles_in(experiment)
     if not role:
         role = item_home[1] if item_home and item_home[1] in allowed else _usual_role(person, allowed)
@@ -110,12 +112,12 @@ def _usual_role(person: Person, allowed: tuple[str, ...]) -> str:
     return person.session_role if chosen else allowed[-1]
 
 
-def _require_member(session: Session, person: Person, experiment: str) -> None:
+def _require_member(db: Database, person: Person, experiment: str) -> None:
     if person.role_held(experiment):
         return
     if not person.is_root:
         raise NotAllowed(f"username {person.username} is not in experiment {experiment}")
-    if session.scalar(select(Experiment.experiment).where(Experiment.experiment == experiment)) is None:
+    if not db.ask(_EXPERIMENT, experiment=experiment):
         raise NotFound(f"There is no experiment {experiment}.")
 
 
@@ -129,12 +131,12 @@ def experiments_of(session: Session, person: Person) -> list[str]:
 
 def save_session(core: Core, person: Person, *, experiment: str = "", role: str = "") -> Actor:
     """Remember where a person acts; a role not held in the new experiment is lowered to the highest one there."""
+    target = experiment or _usual_experiment(person)
+    _require_member(core.db, person, target)
+    allowed = person.roles_in(target)
+    if role and role not in allowed:
+        raise NotAllowed(f"username {person.username} may not act as {role} in {target}")
     with core.db.write() as session:
-        target = experiment or _usual_experiment(person)
-        _require_member(session, person, target)
-        allowed = person.roles_in(target)
-        if role and role not in allowed:
-            raise NotAllowed(f"username {person.username} may not act as {role} in {target}")
         row = session.get_one(Experimenter, person.experimenter_id)
         row.session_experiment = target
         row.session_role = role or _usual_role(person, allowed)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
-from poms.webservice.db import Prepared, ask
+from poms.webservice.db import Database, Prepared
 from poms.webservice.errors import Conflict, NotAllowed, NotFound
 from poms.webservice.model import Campaign, CampaignStage, JobType, Launch, LoginSetup, Submission
 from poms.webservice.rules.permissions import PRODUCTION, Action, Actor, refusal
@@ -21,6 +21,9 @@ from poms.webservice.services import submissions
 from poms.webservice.services.core import Core
 
 BIGGEST_ID = 2**31 - 1
+
+# An item with the role and the number of its owner.
+_Found = tuple[Any, str, int] | None
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,25 @@ def require(session: Session, actor: Actor, action: Action, kind: str, key: int 
 def require_all(session: Session, actor: Actor, action: Action, kind: str, keys: Iterable[int | str]) -> list[Any]:
     """Several items of one kind in the order asked for; all or nothing."""
     known = KINDS[kind]
-    items = []
-    for key in dict.fromkeys(keys):
-        found = _load(session, known, key, actor.experiment)
-        if found is None:
-            raise NotFound(f"There is no {known.label} {key} in {actor.experiment}.")
-        item, role, owner = found
-        _refuse(refusal(actor, action, owner_role=role, owner_id=owner))
-        items.append(item)
-    return items
+    return [_allowed(actor, action, known, key, _load(session, known, key, actor.experiment))
+            for key in dict.fromkeys(keys)]
+
+
+def require_items(db: Database, actor: Actor, action: Action, kind: str, keys: Iterable[int | str]) -> list[Any]:
+    """``require_all`` for a request, which has no session yet and perhaps needs none."""
+    known = KINDS[kind]
+    if known.prepared is None:
+        with db.read() as session:
+            return require_all(session, actor, action, kind, keys)
+    return [_allowed(actor, action, known, key, _ask(db, known, key, actor.experiment)) for key in dict.fromkeys(keys)]
+
+
+def _allowed(actor: Actor, action: Action, known: Kind, key: int | str, found: _Found) -> Any:
+    if found is None:
+        raise NotFound(f"There is no {known.label} {key} in {actor.experiment}.")
+    item, role, owner = found
+    _refuse(refusal(actor, action, owner_role=role, owner_id=owner))
+    return item
 
 
 def check(core: Core, actor: Actor, action: Action, kind: str, key: int | str) -> Any:
@@ -114,23 +127,31 @@ def may(actor: Actor, action: Action, kind: str, item: Any) -> bool:
     return refusal(actor, action, owner_role=role, owner_id=owner) is None
 
 
-def home_of(session: Session, kind: str, key: int | str) -> tuple[str, str] | None:
+def home_of(db: Database, kind: str, key: int | str) -> tuple[str, str] | None:
     """Experiment and owner role of an item named by id, wherever it is; None if there is none."""
     if kind not in KINDS or not isinstance(key, int):
         return None
-    found = _load(session, KINDS[kind], key, None)
+    if KINDS[kind].prepared is not None:
+        found = _ask(db, KINDS[kind], key, None)
+    else:
+        with db.read() as session:
+            found = _load(session, KINDS[kind], key, None)
     return None if found is None else (found[0].experiment, found[1])
 
 
-def _load(session: Session, kind: Kind, key: int | str, experiment: str | None) -> tuple[Any, str, int] | None:
+def _ask(db: Database, kind: Kind, key: int | str, experiment: str | None) -> _Found:
+    if not isinstance(key, int) or not 0 < key <= BIGGEST_ID:
+        return None
+    item = next(iter(db.ask(kind.prepared, key=key)), None)
+    return None if item is None or experiment not in (None, item.experiment) else (item, *kind.owner(item))
+
+
+def _load(session: Session, kind: Kind, key: int | str, experiment: str | None) -> _Found:
     if isinstance(key, int) and not 0 < key <= BIGGEST_ID:
         return None
     column = kind.id_column if isinstance(key, int) else kind.name_column
     if column is None:
         return None
-    if kind.prepared is not None:
-        found = next(iter(ask(session, kind.prepared, key=key)), None)
-        return None if found is None or experiment not in (None, found.experiment) else (found, *kind.owner(found))
     query = kind.query().where(column == key)
     if experiment is not None:
         query = query.where(kind.experiment_column == experiment)

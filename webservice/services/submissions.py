@@ -18,7 +18,7 @@ from sqlalchemy import Float, Integer, Text, bindparam, func, insert, literal_co
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from poms.webservice.db import Prepared, add_up, ask, before_commit
+from poms.webservice.db import Prepared, add_up, before_commit
 from poms.webservice.errors import NotFound
 from poms.webservice.model import CampaignStage, Event, StageStatusCount, Submission, SubmissionHistory
 from poms.webservice.model.base import UtcDateTime
@@ -126,8 +126,7 @@ def report(core: Core, actor_name: str, reported: Report, *, by_person: bool, st
     now = core.clock()
     if core.db.is_postgresql:
         if standing is None:
-            with core.db.read() as session:
-                standing = next(iter(ask(session, STANDING, key=reported.submission_id)), None)
+            standing = next(iter(core.db.ask(STANDING, key=reported.submission_id)), None)
         if standing is None:
             return False
         if _report_at_once(core, actor_name, reported, standing, by_person=by_person, now=now):
