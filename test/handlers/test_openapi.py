@@ -57,7 +57,7 @@ VALUES = {
     "ae_completion_pct": "95", "ae_launch_name": "here", "ae_campaign_definition": "work", "ae_dataset": "None",
     "ae_stage_name": "more", "ae_campaign_name": "typed", "ae_software_version": "v1", "kind": "job_type",
     "block": "old", "to": "fourth", "createds": "2026-03-01 12:00:00", "delete": "1", "last_split_custom_val": "0",
-    "dims": "file_name %", "dd_submissions": "7",
+    "dims": "file_name %", "dd_submissions": "7", "decision_id": "1",
 }
 # Values that one route needs to be others.
 INSTEAD = {
@@ -80,7 +80,7 @@ ALSO = {
     "editor_block": ("kind", "block"),
 }
 # What cannot succeed on what is in the database here: the status that says so.
-REFUSED = {"recover": 400, "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
+REFUSED = {"recover": 400, "recovery_answer": 404, "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
     "calculate_dd_project_completion", "campaign_stage_datasets", "set_job_launches", "update_submissions", "wrapup_tasks", "mark_failed_submissions",
     "make_stale_campaigns_inactive", "launch_queued_job"), 403)}
 

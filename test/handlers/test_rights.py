@@ -29,7 +29,7 @@ def foreign(site):
     return {"campaign_id": made.campaign_id, "campaign_stage_id": made.stage("gen"), "ids2HR": made.stage("gen"),
             "stage_id": made.stage("gen"), "submission_id": site.world.submission(made, "gen"),
             "launch_id": held_launch(site, made), "name": "mc", "batch_id": "1.0@fake", "dry_run": "1",
-            "is_hold": "Hold", "is_active": "1", "tag_name": "t", "recovery_type": "x", "campaign_text": "x"}
+            "is_hold": "Hold", "is_active": "1", "decision_id": 1, "tag_name": "t", "recovery_type": "x", "campaign_text": "x"}
 
 
 def held_launch(site, made) -> int:

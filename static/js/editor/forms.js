@@ -13,7 +13,7 @@ const FIELDS = [
 const MORE = [
   ["test_split_type", "Split of test launches"], ["test_param_overrides", "Overrides of test launches"],
   ["merge_overrides", "Merge the campaign's overrides"], ["output_ancestor_depth", "Generations from input to output"],
-  ["default_clear_cronjob", "Stop the schedule when nothing is left"],
+  ["default_clear_cronjob", "Stop the schedule when nothing is left"], ["recovery_policy", "Recovery rules"],
 ];
 const CHOICES = { stage_type: STAGE_TYPES, completion_type: ["complete", "located"], merge_overrides: ["True", "False"],
   default_clear_cronjob: ["True", "False"] };
@@ -79,6 +79,7 @@ export class Forms {
       if (key.endsWith("split_type")) return splitField(label, text, this.choices.split_types, options);
       if (key === "job_type" || key === "login_setup") return this.blockField(label, text, key, options);
       if (key === "dataset_or_split_data") return datasetField(label, text, () => this.splitEditor(fields, base), options);
+      if (key === "recovery_policy") return textField(label, text, { ...options, lines: 4, hint: "One rule a line, such as: when hold 34: memory x1.5" });
       return textField(label, text, { ...options, options: key === "vo_role" ? ["Production", "Analysis"] : null });
     };
     const build = (list) => list.map(([key, label]) => {
@@ -93,7 +94,7 @@ export class Forms {
     const rest = build([...MORE, ...special]);
     const open = [...MORE, ...special].some(([key]) => values[key] !== undefined || problem(key));
     const body = [html("div", { class: "editform" }, main), html("details", { class: "editform__more", open },
-      html("summary", {}, "Test launches, merging, depth", special.length ? ", data dispatcher" : ""), html("div", { class: "editform" }, rest))];
+      html("summary", {}, "Test launches, merging, depth, recovery rules", special.length ? ", data dispatcher" : ""), html("div", { class: "editform" }, rest))];
     const split = fields.get("cs_split_type");
     for (const name of ["input", "change"]) split.element.addEventListener(name, fields.get("dataset_or_split_data").follow);
     fields.get("dataset_or_split_data").follow();
