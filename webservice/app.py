@@ -25,6 +25,7 @@ from poms.webservice.db import Database, make_engine
 from poms.webservice.handlers import (
     blocks,
     campaigns,
+    changes,
     editor,
     figures,
     home,
@@ -43,6 +44,7 @@ from poms.webservice.handlers import (
     uploads,
     watches,
 )
+from poms.webservice.handlers.changes import ChangeFeed
 from poms.webservice.handlers.frame import Frame, answer_protocol_error
 from poms.webservice.handlers.front import Front, Wsgi
 from poms.webservice.handlers.routing import MOUNT, Router, Routes
@@ -77,9 +79,12 @@ def build(origin: Core | Settings, plugins: Sequence[object] | None = None, *,
     core = origin if isinstance(origin, Core) else make_core(origin, plugins)
     router = Router(ROUTES if groups is None else groups)
     static = StaticFiles(_directory(poms.static), f"{MOUNT}/static")
-    frame = Frame(core, router, render.make_environment(_directory(poms.templates)), static, version=__version__)
+    feed = ChangeFeed(core)
+    frame = Frame(core, router, render.make_environment(_directory(poms.templates)), static, version=__version__,
+                  feed=feed)
     mounts = {mount.prefix: mount.application for mount in core.backends.wsgi_mounts(people.list_experiments(core))}
     log.info("web application built", extra={"routes": len(router.routes), "mounts": ", ".join(mounts) or "none"})
+    mounts[changes.PATH] = feed
     return Front(_pages(frame), mounts, secure=core.settings.service.public_url.startswith("https:"))
 
 

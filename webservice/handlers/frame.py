@@ -20,6 +20,7 @@ from poms.webservice.errors import NotAllowed, NotAuthenticated, NotFound
 from poms.webservice.handlers import origin, params, render
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Message, Page, Rows, Text, Wanted
 from poms.webservice.handlers.body import read_form
+from poms.webservice.handlers.changes import ChangeFeed, scope_of
 from poms.webservice.handlers.facts import facts_of
 from poms.webservice.handlers.failures import Failure, MethodNotAllowed, document_of, failure_of, plain_failure
 from poms.webservice.handlers.origin import Sessions
@@ -42,12 +43,12 @@ class Frame:
     """Answers requests below the mount; one per application."""
 
     def __init__(self, core: Core, router: Router, environment: Environment, static: StaticFiles, *,
-                 version: str) -> None:
+                 version: str, feed: ChangeFeed) -> None:
         self.core, self.router, self.static = core, router, static
         self.environment = environment
         self.sessions = Sessions(core.settings.secret("web_sessions"))
         self.sources = core.backends.identity_sources()
-        self.version = version
+        self.version, self.feed = version, feed
 
     def answer(self, path: str) -> bytes | Iterator[bytes]:
         """Answer CherryPy's present request; never raises."""
@@ -69,6 +70,8 @@ class Exchange:
         self.person: Person | None = None
         self.actor: Actor | None = None
         self.route: Route | None = None
+        self.scope: Scope = ("", "")
+        self.known_until = 0
         self.sent: dict[str, Any] = dict(self.request.params)
         cookie = self.request.cookie.get(origin.SESSION_COOKIE)
         self.cookie = cookie.value if cookie is not None else ""
@@ -84,6 +87,9 @@ class Exchange:
             raise NotFound(f"There is no page {self.path[:100]}.")
         self.route = match.route
         self._require_method(match.route, identity)
+        if match.route.live_seconds:
+            # Before anything is read: what changes from now on is told to the page.
+            self.known_until = self.frame.feed.changes.position()
         if self.request.method == "POST":
             if identity.via_browser:
                 origin.require_own_page(self.facts.headers, self.core.settings.service.public_url)
@@ -145,6 +151,7 @@ class Exchange:
         else:
             home = None if all(place.values()) else self._home(route, arguments)
             self.actor = people.act_as(db, person, **place, item_home=home)
+        self.scope = scope_of(route, arguments, self.actor.experiment)
         for need in route.needs_for(arguments):
             key = arguments.get(need.argument) if need.argument else None
             if key is None or key == ():
@@ -240,7 +247,8 @@ class Exchange:
             if render.is_known(tag, self.facts.headers.get("if-none-match", "")):
                 return self._not_modified()
         text = self.frame.environment.get_template(template).render(
-            {**answer.context, **values, **self._volatile(), "live_seconds": route.live_seconds})
+            {**answer.context, **values, **self._volatile(), "live_seconds": route.live_seconds,
+             "events_url": self.frame.feed.address(self.scope, self.known_until) if route.live_seconds else ""})
         self.response.status = answer.status
         return self._body(text.encode(), HTML)
 
@@ -326,7 +334,7 @@ class Exchange:
             text = self.frame.environment.get_template("error.html").render(
                 {**values, **self._volatile(), "status": failure.status, "title": failure.title, "text": failure.text,
                  "remedy": failure.remedy, "problems": failure.problems, "quote_id": failure.quote_id, "links": links,
-                 "live_seconds": 0})
+                 "live_seconds": 0, "events_url": ""})
         except Exception as error:
             # The page about the error fails as well, e.g. without a database: say at least what happened.
             failure_of(error, self.request_id)
@@ -360,7 +368,6 @@ class Exchange:
             "url": url, "static": self.frame.static.url, "page_url": page_url, "home_url": url("home"),
             "experiment": actor.experiment if actor else "", "role": actor.role if actor else "", "experiments": [],
             "roles": [], "person": None, "launches": None, "nav_counts": {}, "messages": list(messages),
-            "events_url": "",
             "search_text": self.sent.get("search_term", "") if isinstance(self.sent.get("search_term"), str) else ""}
         if person is None or actor is None or not actor.experiment:
             return values

@@ -51,7 +51,9 @@ class Front:
         began = time.monotonic()
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            access_log.info("request", extra={
+            # Open pages ask every second whether anything changed; that nothing did is not worth a line.
+            level = logging.DEBUG if status.startswith("204") else logging.INFO
+            access_log.log(level, "request", extra={
                 "request_id": request_id, "method": environ.get("REQUEST_METHOD", ""), "path": _path(environ)[:500],
                 "peer": environ.get("REMOTE_ADDR", ""), "status": status.split(" ")[0],
                 "milliseconds": round(1000 * (time.monotonic() - began))})
