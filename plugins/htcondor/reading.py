@@ -12,7 +12,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,6 +44,7 @@ Answer = TypeVar("Answer")
 IDS_AT_ONCE = 500
 STOPPING_SECONDS = 10.0
 STOPPING_LOOK_SECONDS = 0.1
+CLOCKS_AGREE = timedelta(minutes=2)
 LIVE = "JobStatus != 3 && JobStatus != 4"
 """Jobs that can still be held, released or removed."""
 
@@ -153,7 +155,18 @@ class PoolReader:
             return None
         age = row.get("ServerTime", 0) - row.get("EnteredCurrentStatus", 0)
         state = ads.live_state(row, is_stuck=age > self.options.spooling_grace_seconds)
-        return None if state is None else ads.record(row, schedd, state)
+        return None if state is None else self._by_our_clock(ads.record(row, schedd, state), row)
+
+    def _by_our_clock(self, record: JobRecord, row: Row) -> JobRecord:
+        """A live job's times as our clock had them: how long it has been so is what people and agents judge by."""
+        now = row.get("ServerTime")
+        if not isinstance(now, int):
+            return record
+        ahead = timedelta(seconds=self._clock().timestamp() - now)
+        if abs(ahead) <= CLOCKS_AGREE:
+            return record
+        started = record.started_at
+        return replace(record, since=record.since + ahead, started_at=started + ahead if started else None)
 
     def conditions(self, selection: JobSelection) -> tuple[dict[str, str], list[str]]:
         """What is selected at each schedd, and ids of jobs of no schedd of ours."""

@@ -15,12 +15,12 @@ from test.plugins.conftest import condor_pool
 __all__ = ["a_plan", "condor_pool"]
 
 
-def make_backend(pool, data_dir: Path, **options) -> HTCondorBatch:
+def make_backend(pool, data_dir: Path, *, clock=lambda: datetime.now(UTC), **options) -> HTCondorBatch:
     settings = {"collector": pool.collector, "schedds": [pool.schedds[0]], "pool": "test",
                 "token_directory": str(pool.token_directory), "access": "auto", "config": "none",
                 "default_memory_mb": 500, "programs": str(pool.programs), **options}
     context = PluginContext(experiment="samdev", options=settings, data_dir=data_dir, database_url="", public_url="",
-                            clock=lambda: datetime.now(UTC), secret=lambda name: name)
+                            clock=clock, secret=lambda name: name)
     return HTCondorBatch(context)
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -299,6 +300,42 @@ def test_a_refused_submit_says_why(make, pool, shared_path):
     assert outcome.kind == "refused"
     assert "MAX_JOBS_PER_SUBMISSION" in log.getvalue().decode()
     assert not list((shared_path / "data" / "htcondor" / "sandboxes").iterdir())
+
+
+def test_a_submit_against_the_site_policy_says_why(make, shared_path):
+    """What the site's administrators do not want is refused in their words, and nothing is left behind."""
+    backend = make()
+    number = next(numbers)
+    plan = a_plan(submission_id=number,
+                  command="jobsub_submit -G samdev -l '+ForbiddenHere = true' file:///bin/true")
+    log = io.BytesIO()
+
+    outcome = backend.submit(plan, shell.launch_script(plan, backend.environment(plan)), LocalTransport(), log, 120)
+
+    assert outcome.kind == "refused"
+    assert "such jobs are not wanted at this site" in log.getvalue().decode()
+    assert backend.find(number) == []
+    assert not list((shared_path / "data" / "htcondor" / "sandboxes").iterdir())
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_off_by_an_hour_changes_nothing(make, submit, hours):
+    """Found, counted, followed into the history; and a job has been held for seconds, not for an hour."""
+    def clock():
+        return datetime.now(UTC) + timedelta(hours=hours)
+
+    backend = make(clock=clock)
+    cursor = backend.departed("").cursor
+    ended_number, _ = submit(backend, "exit 3")
+    held_number, _ = submit(backend, "sleep 1000", options="-c false")
+    backend.act("hold", JobSelection(submission_ids=(held_number,)), "by a test")
+
+    records, _ = ended(backend, ended_number, 1, cursor)
+
+    assert [(record.state, record.exit_code) for record in records] == [(JobState.FAILED, 3)]
+    assert len(backend.find(ended_number)) == 1
+    [record] = backend.jobs([held_number])
+    assert timedelta(0) <= clock() - record.since < timedelta(minutes=10)
 
 
 def test_without_permission_nothing_is_changed(pool, make, submit, tmp_path):

@@ -19,6 +19,10 @@ class TestJobsub(JobBackendContract):
     wait_seconds = 90.0
 
     @pytest.fixture
+    def backend(self, make):
+        return make()
+
+    @pytest.fixture
     def transport(self):
         return LocalTransport()
 
