@@ -29,6 +29,7 @@ from poms.webservice.handlers.static_files import StaticFiles
 from poms.webservice.interfaces import Identity, RequestFacts
 from poms.webservice.rules.permissions import ROLES, Actor
 from poms.webservice.services import holds, people, permissions
+from poms.webservice.services.changes import Scope
 from poms.webservice.services.core import Core
 from poms.webservice.services.people import Person
 
