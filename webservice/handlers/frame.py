@@ -319,7 +319,8 @@ class Exchange:
             self.response.headers["Allow"] = ", ".join(failure.allowed)
         if self.wants == "json":
             document = document_of(failure)
-            if not self.facts.headers.get(origin.CLIENT_HEADER) and "json" not in self.facts.headers.get("accept", ""):
+            if self.request.method == "POST" and not self.facts.headers.get(origin.CLIENT_HEADER) \
+                    and "json" not in self.facts.headers.get("accept", ""):
                 # Older clients ask for JSON by their form alone, and show what follows this word.
                 document["shown"] = f"Traceback: {failure.text}"
             return self._body(render.json_text(document).encode(), JSON)
