@@ -385,7 +385,7 @@ def launch_jobs(call: Call) -> Answer:
 
 def read_pairs(sent: str) -> tuple[tuple[str, str], ...]:
     """Parameter overrides: JSON, a list of pairs."""
-    if not sent.strip() or sent.strip() == "None":
+    if sent.strip() in ("", "None", "null"):
         return ()
     try:
         pairs = json.loads(sent)

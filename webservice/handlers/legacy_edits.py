@@ -55,7 +55,7 @@ def _stage(call: Call) -> int:
 def update_stage_param_overrides(call: Call) -> Answer:
     """Change launch parameters of a stage by name; one with an empty value goes."""
     given = {name: blocks.read_pairs(call[name], name) for name in ("param_overrides", "test_param_overrides")
-             if call[name].strip() not in ("", "None")}
+             if call[name].strip() not in ("", "None", "null")}
     if not given:
         raise Invalid("Give the parameters to be changed.", field="param_overrides")
     now = stage_texts.merge_overrides(call.core, call.actor, _stage(call), given)
@@ -128,7 +128,7 @@ def _named_stage(call: Call) -> int:
 
 def _depends(sent: str) -> list[tuple[str, str]] | None:
     """What feeds a stage; None if nothing is said."""
-    if sent.strip() in ("", "None"):
+    if sent.strip() in ("", "None", "null"):
         return None
     wrong = Invalid('must be JSON such as {"campaign_stages": ["gen"], "file_patterns": ["%"]}', field="ae_depends")
     try:
@@ -240,7 +240,7 @@ def _deleted(call: Call, kind: blocks.Kind, name: str, said: Mapping[str, Any] =
 
 
 def _given(sent: str) -> str | None:
-    return None if sent.strip() in ("", "None") else sent
+    return None if sent.strip() in ("", "None", "null") else sent
 
 
 def _pairs(sent: str, field: str) -> Any:
