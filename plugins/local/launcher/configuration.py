@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -130,6 +131,9 @@ def read(path: Path) -> Configuration:
             parser.add_section(section)
     configuration = Configuration(parser, path)
     configuration.set("global", "_config_dir", str(path.parent).replace("%", "%%"))
+    # For payloads that need the libraries that are installed with POMS, where jobs run on its own machine.
+    if not configuration.has("global", "_python"):
+        configuration.set("global", "_python", sys.executable.replace("%", "%%"))
     return configuration
 
 

@@ -4,7 +4,7 @@
 Travels alone to the worker node: one file, standard library only, any Python from 3.9; takes fife_wrap's options.
 Invariant: an output's name follows from its input (see ``output_name``), the catalogue takes a name once, and an
 input is consumed only after its outputs are located. So however often a job is killed and its input handed out
-again by a recovery, each input has exactly one located child for each output.
+again by a recovery, each input has exactly one located child for each output (``--merge``: one for many inputs).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 FLAGS = frozenset((
     "add_location", "debug", "declare_metadata", "dest_uniq_rename", "dry_run", "dynamic_lifetime", "data_dispatcher",
-    "end_project", "find_setups", "getconfig", "ifdh_art", "multifile", "no_delete_after_copy", "no-checksum",
+    "end_project", "find_setups", "getconfig", "ifdh_art", "merge", "multifile", "no_delete_after_copy", "no-checksum",
     "nosetup", "setup-local", "setup_local", "with_gdb",
 ))
 QUOTABLE = ("export", "source", "setup", "spack-load", "spack-env-activate", "prescript", "postscript", "finally",
@@ -60,6 +60,8 @@ LETTERS = {"-M": "multifile", "-g": "getconfig", "-X": "exe", "-c": "config", "-
            "-I": "inputfile", "-G": "with_gdb", "-T": "inputtar", "-q": "quals", "-v": "vers"}
 COMMON_SETUPS = ("/cvmfs/fermilab.opensciencegrid.org/products/common/etc/setups.sh",
                  "/grid/fermiapp/products/common/etc/setups.sh", "/fnal/ups/etc/setups.sh")
+# Options by which a job takes its input from a project.
+LOOPS = frozenset(("multifile", "getconfig", "merge"))
 RETRIED = frozenset((408, 429, 500, 502, 503, 504))
 LONGEST_PAUSE_SECONDS = 5.0
 REQUEST_SECONDS = 120.0
@@ -256,6 +258,11 @@ class Catalogue:
     def change_metadata(self, file_name: str, changes: Mapping[str, Any]) -> None:
         self._call("PUT", f"/files/name/{quote(file_name, safe='')}/metadata", body=changes, accepted=(200, 201, 204))
 
+    def located_children(self, file_name: str, pattern: str) -> list[str]:
+        """Located files made from ``file_name`` whose names match a pattern with % for any text."""
+        dims = f"ischildof:( file_name {_quoted(file_name)} ) and file_name like {_quoted(pattern)}"
+        return [line for line in self._text("GET", "/files/list?" + urlencode({"dims": dims})).split("\n") if line]
+
     def is_located(self, file_name: str) -> bool:
         return bool(self._json(f"/files/name/{quote(file_name, safe='')}/locations"))
 
@@ -325,6 +332,11 @@ class Catalogue:
             if "://" in path and part in path:
                 return path[path.index(part):]
         return path if "://" not in path else "(project)"
+
+
+def _quoted(name: str) -> str:
+    """A file name as a query holds it."""
+    return f'"{name}"' if "'" in name and '"' not in name else "'" + name.replace("'", "''") + "'"
 
 
 def _delivered(content_type: str, text: str) -> tuple[str, str]:
@@ -445,13 +457,14 @@ class Job:
 
     def run(self) -> int:
         """The whole job; the exit status is the executable's first bad one."""
-        loop = bool({"multifile", "getconfig"} & self.options.flags)
+        loop = bool(LOOPS & self.options.flags)
         if not self.options.executables:
             raise WrapError("no --exe: nothing to run")
         if loop and not self.project:
-            raise WrapError("--multifile and --getconfig take their input from a SAM project, but SAM_PROJECT is not "
-                            "set: submit with a dataset, or leave the option out")
+            raise WrapError("--multifile, --getconfig and --merge take their input from a SAM project, but SAM_PROJECT "
+                            "is not set: submit with a dataset, or leave the option out")
         self._check_datasets()
+        self._check_merge()
         self._set_up()
         try:
             for source in self.options.lists.get("inputfile", []):
@@ -460,13 +473,24 @@ class Job:
             if loop:
                 self._file_loop()
             else:
-                self._one_input(None)
+                self._one_input([])
             self._scripts("postscript")
         finally:
             self._scripts("finally")
         return self.exit_status
 
     def _file_loop(self) -> None:
+        url = self._begin_process()
+        if "merge" in self.options.flags:
+            self._merge(url)
+        else:
+            for furi, name in self._deliveries(url):
+                self._report(url, name, consumed=self._take(furi, name, url))
+        say(f"{self.number} input file(s) handed to this job" if self.number else "no input file was left for this job")
+        self._end_process(url)
+
+    def _begin_process(self) -> str:
+        """Sign on to the project; its address."""
         url = self.catalogue.find_project(self.project, self.environment.get("SAM_STATION") or self.experiment)
         values, application = self.options.values, self.application()
         self.process = self.catalogue.establish_process(url, {
@@ -476,6 +500,10 @@ class Job:
             **({"schemas": values["schema"]} if values.get("schema") else {}),
         })
         say(f"process {self.process} of project {self.project}")
+        return url
+
+    def _deliveries(self, url: str) -> Iterator[tuple[str, str]]:
+        """URL and name of each input that the project hands to this job, checked."""
         while (delivered := self.catalogue.next_file(url, self.process)) is not None:
             self.number += 1
             furi, name = delivered
@@ -485,10 +513,10 @@ class Job:
             if not Path(name).name or name.startswith("-") or "\0" in name or Path(name).name == "..":
                 raise WrapError(f"the catalogue hands out a file that cannot be called {name!r} here")
             say(f"input {self.number}: {name}")
-            self.catalogue.set_file_status(url, self.process, name, "consumed" if self._take(furi, name, url)
-                                           else "skipped")
-        say(f"{self.number} input file(s) handed to this job" if self.number else "no input file was left for this job")
-        self._end_process(url)
+            yield furi, name
+
+    def _report(self, url: str, name: str, *, consumed: bool) -> None:
+        self.catalogue.set_file_status(url, self.process, name, "consumed" if consumed else "skipped")
 
     def _end_process(self, url: str) -> None:
         """Sign off. The work is recorded by now, so a failure is reported but does not turn it into a bad job."""
@@ -497,8 +525,48 @@ class Job:
         except CatalogueError as problem:
             say(f"warning: process {self.process} could not be signed off: {problem}")
 
+    def _merge(self, url: str) -> None:
+        """Fetch all inputs and process them in one run of the executable; they are consumed together or not at all.
+
+        An input that an earlier try has merged, as the catalogue shows, is not merged again.
+        """
+        fetched: list[str] = []
+        for furi, name in self._deliveries(url):
+            if not self._fetched(furi, name, url):
+                self._report(url, name, consumed=False)
+            elif all(self.catalogue.located_children(name, self._merged_pattern(output))
+                     for output in self.options.outputs.values()):
+                say(f"{name} is merged already")
+                self._report(url, name, consumed=True)
+            else:
+                fetched.append(name)
+        done = not fetched or self._one_input(fetched)
+        for name in fetched:
+            self._report(url, name, consumed=done)
+
+    def _merged_pattern(self, output: Output) -> str:
+        stem, dot, suffix = expand(output.get("addoutput"), self.variables).rpartition(".")
+        return f"{stem or suffix}_{self.family}_%{dot + suffix if stem else ''}"
+
+    def _check_merge(self) -> None:
+        """Without these a later try could not see what an earlier one has merged."""
+        if "merge" not in self.options.flags:
+            return
+        outputs = self.options.outputs.values()
+        if not outputs or any(output.get("rename") != "unique" or not output.get("addoutput")
+                              or glob.has_magic(output.get("addoutput")) for output in outputs):
+            raise WrapError("--merge needs an output, and for each rename = unique and an addoutput without wild cards")
+
     def _take(self, furi: str, name: str, url: str) -> bool:
         """Fetch one input and process it; True if its outputs are in place, so that it may be called consumed."""
+        if not self._fetched(furi, name, url):
+            return False
+        try:
+            return self._one_input([name])
+        finally:
+            Path(Path(name).name).unlink(missing_ok=True)
+
+    def _fetched(self, furi: str, name: str, url: str) -> bool:
         self.variables = {**self.environment, "furi": furi, "fname": name, "nthfile": str(self.number),
                           "uuid": str(uuid.uuid4()), "process": self.environment.get("PROCESS", "")}
         local = Path(name).name
@@ -510,18 +578,15 @@ class Job:
             return False
         self.inputs.add(local)
         self.catalogue.set_file_status(url, self.process, name, "transferred")
-        try:
-            return self._one_input(name, local)
-        finally:
-            Path(local).unlink(missing_ok=True)
+        return True
 
-    def _one_input(self, parent: str | None, local: str = "") -> bool:
-        """Run the executables once and publish what they made."""
-        status = self._run_executables(local)
+    def _one_input(self, parents: Sequence[str]) -> bool:
+        """Run the executables once, on no, one or many inputs, and publish what they made."""
+        status = self._run_executables([Path(name).name for name in parents])
         if status == 0:
             self._scripts("userscript")
             try:
-                self._publish_all(parent)
+                self._publish_all(parents)
                 return True
             except (OSError, WrapError) as problem:
                 say(f"the output cannot be published: {problem}")
@@ -532,16 +597,17 @@ class Job:
                 leftover.unlink(missing_ok=True)
         return False
 
-    def _run_executables(self, local: str) -> int:
+    def _run_executables(self, inputs: Sequence[str]) -> int:
         for number, name in enumerate(self.options.executables):
             command = [expand(name, self.variables)]
             command += [expand(argument, self.variables) for argument in self.options.arguments[number]]
-            if local and number == 0 and "getconfig" in self.options.flags:
-                command += ["-c", local]
+            given = list(inputs) if number == 0 else []
+            if given and "getconfig" in self.options.flags:
+                command += ["-c", *given]
             elif self.options.values.get("config"):
-                command += ["-c", self.options.values["config"], *([local] if local and number == 0 else [])]
-            elif local and number == 0:
-                command.append(local)
+                command += ["-c", self.options.values["config"], *given]
+            else:
+                command += given
             status = self._execute(command, number)
             if status != 0:
                 say(f"{command[0]} ended with exit status {status}")
@@ -613,7 +679,7 @@ class Job:
         return [file for file in found
                 if file.is_file() and file.name not in self.inputs and file.resolve() not in self.published]
 
-    def _publish_all(self, parent: str | None) -> None:
+    def _publish_all(self, parents: Sequence[str]) -> None:
         for number in sorted(self.options.outputs):
             output = self.options.outputs[number]
             files = self._made_by(output)
@@ -623,15 +689,15 @@ class Job:
                     raise WrapError(f"the executable ended well but left no '{pattern}'")
                 say(f"no file matches the output pattern '{pattern}'")
             for file in files:
-                self._publish(file, output, parent)
+                self._publish(file, output, parents)
 
-    def _publish(self, file: Path, output: Output, parent: str | None) -> None:
+    def _publish(self, file: Path, output: Output, parents: Sequence[str]) -> None:
         """Declare, copy, locate: in this order, so that a located file is always complete and declared."""
-        renamed = self._renamed(file, output, parent)
+        renamed = self._renamed(file, output, parents)
         if "declare_metadata" not in output.values:
             self._copy(renamed, output, {})
             return
-        metadata = self._metadata(renamed, output, parent)
+        metadata = self._metadata(renamed, output, parents)
         self._define_datasets(output)
         if not self.catalogue.declare(metadata) and self._is_done_already(metadata, by_name=output.get("rename")):
             say(f"{renamed.name} is in the catalogue with a location already: kept, this copy is dropped")
@@ -661,13 +727,13 @@ class Job:
                                                   if key not in ("file_name", "parents", "process_id")})
         return False
 
-    def _renamed(self, file: Path, output: Output, parent: str | None) -> Path:
+    def _renamed(self, file: Path, output: Output, parents: Sequence[str]) -> Path:
         rename = output.get("rename")
         if not rename:
             return file
         if rename == "unique":
             stage = self.environment.get("POMS_CAMPAIGN_ID", "")
-            source = ("input", parent) if parent else ("job", self.job_id)
+            source = ("input", *sorted(parents)) if parents else ("job", self.job_id)
             name = output_name(file.name, family=self.family, identity=(stage, *source, str(output.number)))
         else:
             name = expand(rename, self.variables)
@@ -677,7 +743,7 @@ class Job:
         file.replace(target)
         return target
 
-    def _metadata(self, file: Path, output: Output, parent: str | None) -> dict[str, Any]:
+    def _metadata(self, file: Path, output: Output, parents: Sequence[str]) -> dict[str, Any]:
         extracted = self._extracted(file, output)
         size, checksums = measure(file)
         metadata: dict[str, Any] = {
@@ -685,8 +751,8 @@ class Job:
             "user": self.user, "group": self.group, "application": self.application(), **extracted,
             "file_name": file.name, "file_size": size, "checksum": checksums,
         }
-        if parent is not None:
-            metadata["parents"] = [{"file_name": parent}]
+        if parents:
+            metadata["parents"] = [{"file_name": parent} for parent in parents]
         if self.process.isdigit():
             metadata["process_id"] = int(self.process)
         for text in output.extra_metadata:
@@ -858,9 +924,10 @@ def dry_run(options: Options, environment: Mapping[str, str]) -> None:
     """Print the steps of the job."""
     lines = setup_commands_or_note(options)
     lines += [f"prescript: {text}" for text in options.lists.get("prescript", [])]
-    loop = {"multifile", "getconfig"} & options.flags
+    loop = LOOPS & options.flags
     if loop:
-        lines.append("for each file that project $SAM_PROJECT hands to this job "
+        which = "all files together" if "merge" in loop else "each file"
+        lines.append(f"for {which} that project $SAM_PROJECT hands to this job "
                      f"(at most {options.values.get('limit', 'all')}): fetch, mark transferred, then")
     for number, name in enumerate(options.executables):
         tail = (["-c"] if "getconfig" in options.flags else []) + ["INPUT"] if loop and number == 0 else []
