@@ -35,6 +35,8 @@ ROUTES = frozenset(
         "job",
         "held_launches",
         "watches",
+        "file_uploads",
+        "download_file",
         "samples",
         "schedule",
         "agents",
@@ -80,6 +82,8 @@ ROUTES = frozenset(
         "watch_times",
         "watch_address",
         "watch_test",
+        "upload_file",
+        "remove_uploaded_files",
         "sample_clone",
     }
 )
@@ -1405,6 +1409,32 @@ def held_launches() -> dict[str, Any]:
     )
 
 
+def file_uploads() -> dict[str, Any]:
+    stages = [{"text": "mcp › gen", "url": url("stage", campaign_stage_id=1)},
+              {"text": "mcp › reco", "url": url("stage", campaign_stage_id=2)}]
+    return frame(
+        page_url=url("file_uploads"),
+        files=[
+            {"name": "setup_with_a_name_that_goes_on_and_on.fcl", "size": 1234, "changed_at": ago(days=3),
+             "url": url("download_file", filename="setup.fcl"), "stages": stages, "more_stages": 12},
+            {"name": "x509up_voms_sbnd_Analysis_lortiz", "size": 9_400_000, "changed_at": ago(hours=1),
+             "url": url("download_file", filename="x"), "stages": [], "more_stages": 0},
+        ],
+        total=9_401_234,
+        quota=10_485_760,
+        free=1_084_526,
+        problems=[],
+    )
+
+
+def file_uploads_none() -> dict[str, Any]:
+    return file_uploads() | {"files": [], "total": 0, "free": 10_485_760}
+
+
+def file_uploads_refused() -> dict[str, Any]:
+    return file_uploads() | {"problems": [{"field": "filename", "message": "is no name of a file here", "line": None}]}
+
+
 def watches() -> dict[str, Any]:
     words = ("finished", "attention", "approval", "held", "recovery", "next", "stopped", "changed")
     sent = {"is_test": False, "events": 12, "channel": "mail", "address": "lortiz@example.org", "state": "sent",
@@ -1428,8 +1458,8 @@ def watches() -> dict[str, Any]:
         every=["1m", "15m", "1h", "6h", "1d"],
         sent=[
             {"id": "9-mail", "made_at": ago(hours=2), **sent},
-            {"id": "8-mail", "made_at": ago(hours=3), **sent, "state": "waiting", "state_text": "Waiting", "attempts": 2,
-             "next_at": NOW, "sent_at": None, "message": "the mail server does not answer"},
+            {"id": "8-mail", "made_at": ago(hours=3), **sent, "state": "waiting", "state_text": "Waiting",
+             "attempts": 2, "next_at": NOW, "sent_at": None, "message": "the mail server does not answer"},
             {"id": "7-mail", "made_at": ago(days=3), **sent, "state": "given_up", "state_text": "Given up",
              "is_test": True, "events": 0, "sent_at": None, "message": "no such mailbox"},
         ],
@@ -2034,6 +2064,9 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("launch_preview", launch_preview_refused),
         ("held_launches", held_launches),
         ("held_launches", held_launches_none),
+        ("file_uploads", file_uploads),
+        ("file_uploads", file_uploads_none),
+        ("file_uploads", file_uploads_refused),
         ("watches", watches),
         ("watches", watches_none),
         ("watches", watches_refused),

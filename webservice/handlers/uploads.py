@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from poms.webservice.errors import Invalid, NotFound
-from poms.webservice.handlers.answers import Answer, Call, Data, Elsewhere, Text
+from poms.webservice.errors import Conflict, Invalid, NotFound, Problem
+from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Page, Text
 from poms.webservice.handlers.params import flag, text, texts, upload
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.services import uploads
+from poms.webservice.services.pages import uploads as upload_pages
 
 routes = Routes()
 OWN = Need("create", "experiment")
@@ -20,10 +21,20 @@ def _require_own(call: Call) -> None:
         raise NotFound(f"You are not {call['user']}; files are shown to their owner only.")
 
 
-@routes.answer("file_uploads", words=("file_uploads_json",), permission=OWN, path=("user",), arguments={"user": USER},
-               renames={"checkuser": "user"})
+@routes.page("file_uploads", "file_uploads.html", permission=OWN, path=("user",), arguments={"user": USER},
+             renames={"checkuser": "user"})
 def file_uploads(call: Call) -> Answer:
-    """The files that you keep in this experiment."""
+    """The files that you keep in this experiment, how much room they take and which stages name them."""
+    _require_own(call)
+    if call.wants == "html":
+        return Page({**upload_pages.uploads_page(call.core, call.actor, call.url), "problems": []})
+    return file_uploads_json(call)
+
+
+@routes.answer("file_uploads_json", permission=OWN, path=("user",), arguments={"user": USER},
+               renames={"checkuser": "user"})
+def file_uploads_json(call: Call) -> Answer:
+    """The same for programs: name, size and time of each, and the quota."""
     _require_own(call)
     found = uploads.list_files(call.core, call.actor)
     return Data({"file_stat_list": [[file.name, file.size_bytes, f"{file.changed_at:%Y-%m-%dT%H:%M:%SZ}"]
@@ -31,14 +42,22 @@ def file_uploads(call: Call) -> Answer:
                  "total": sum(file.size_bytes for file in found), "quota": uploads.QUOTA_BYTES})
 
 
-@routes.change("upload_file", permission=OWN, arguments={"filename": upload(required=True)})
+@routes.change("upload_file", template="file_uploads.html", permission=OWN,
+               arguments={"filename": upload(required=True)})
 def upload_file(call: Call) -> Answer:
     """Keep a file here, in place of an older one of the same name."""
     sent = call["filename"]
-    if not sent.name:
-        raise Invalid("Choose a file.", field="filename")
-    uploads.store(call.core, call.actor, sent.name, sent.data)
-    return Elsewhere(call.url("file_uploads", user=call.actor.username))
+    try:
+        if not sent.name:
+            raise Invalid("Choose a file.", field="filename")
+        uploads.store(call.core, call.actor, sent.name, sent.data)
+    except (Invalid, Conflict) as wrong:
+        if call.wants != "html" or not call.identity.via_browser:
+            raise
+        problems = wrong.problems if isinstance(wrong, Invalid) else (Problem("", str(wrong)),)
+        return Page({**upload_pages.uploads_page(call.core, call.actor, call.url), "problems": list(problems)},
+                    status=400 if isinstance(wrong, Invalid) else 409)
+    return _listed(call, f"{uploads.stored_name(sent.name)} is kept")
 
 
 @routes.answer("download_file", permission=OWN, arguments={"filename": FILE})
@@ -56,5 +75,11 @@ def download_file(call: Call) -> Answer:
 def remove_uploaded_files(call: Call) -> Answer:
     """Delete files of yours."""
     _require_own(call)
-    uploads.delete(call.core, call.actor, list(call["filename"]))
-    return Elsewhere(call.url("file_uploads", user=call.actor.username)) if call["redirect"] else Text("Ok.")
+    count = uploads.delete(call.core, call.actor, list(call["filename"]))
+    return _listed(call, f"{count} file{'' if count == 1 else 's'} deleted") if call["redirect"] else Text("Ok.")
+
+
+def _listed(call: Call, title: str) -> Answer:
+    """Back to the list. Programs know the redirect, people are told what was done."""
+    home = call.url("file_uploads", user=call.actor.username)
+    return Done(home, title) if call.identity.via_browser and call.wants == "html" else Elsewhere(home)

@@ -46,7 +46,7 @@ def list_files(core: Core, actor: Actor) -> list[StoredFile]:
 
 def store(core: Core, actor: Actor, name: str, data: bytes) -> None:
     """Keep a file under the last part of its name; raises Invalid, and Conflict beyond the quota."""
-    name = _plain(name.replace("\\", "/").rpartition("/")[2])
+    name = stored_name(name)
     used = sum(file.size_bytes for file in list_files(core, actor) if file.name != name)
     if used + len(data) > QUOTA_BYTES:
         raise Conflict(f"Upload exceeds the quota of {QUOTA_BYTES // 1024} KiB; delete files that you do not need.")
@@ -61,6 +61,11 @@ def store(core: Core, actor: Actor, name: str, data: bytes) -> None:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def stored_name(name: str) -> str:
+    """The name under which a file is kept: the last part of a path; raises Invalid."""
+    return _plain(name.replace("\\", "/").rpartition("/")[2])
 
 
 def read(core: Core, actor: Actor, name: str) -> bytes:
