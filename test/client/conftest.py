@@ -17,6 +17,7 @@ from poms.webservice import app
 from poms.webservice.cli import main
 from poms.webservice.client import Client
 from poms.webservice.testing.fixtures import make_service
+from poms.webservice.testing.notifier import FakeChannels
 from poms.webservice.testing.world import CampaignMade, World, stage
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,8 @@ class Running:
 
 @pytest.fixture
 def running(sqlite_database, tmp_path: Path, clock, capsys) -> Iterator[Running]:
-    service = make_service(sqlite_database, tmp_path, clock)
+    service = make_service(sqlite_database, tmp_path, clock, text="[notify]\nchannels = fake, other\n",
+                           plugins=[FakeChannels()])
     world = World(service.core, service.fakes)
     world.person("demo")
     application = app.build(service.core)

@@ -39,10 +39,12 @@ def make_parser() -> argparse.ArgumentParser:
         completion,
         daemon,
         database,
+        making,
         reports,
         running,
         serve,
         settings,
+        watch,
     )
 
     common = argparse.ArgumentParser(add_help=False)
@@ -52,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"poms {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (serve, daemon, database, check, settings, accounts, client, running, reports):
+    for module in (serve, daemon, database, check, settings, accounts, client, making, running, reports, watch):
         module.add_verbs(verbs, common)
     completion.add_verbs(verbs, common, make_parser)
     version = verbs.add_parser("version", help="print the version", parents=[common])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from poms.webservice.client.connection import Connection, Unreachable, overrides_text
@@ -298,6 +298,36 @@ class Client:
 
     def remove_files(self, names: Sequence[str]) -> None:
         self.connection.call("remove_uploaded_files", {"filename": list(names), "redirect": "0"})
+
+    # ------------------------------------------------------------------------------------ watches
+
+    def watches(self) -> dict[str, Any]:
+        """What you watch, where and when you are told, and how the last messages went."""
+        return dict(self.connection.json("watch_list", method="GET"))
+
+    def watch(self, what: str, *, about: Sequence[str] = ()) -> dict[str, Any]:
+        """Be told of a campaign, or of a stage as ``campaign/stage``; ``about``: of what, else the usual."""
+        return dict(self.connection.json("watch", {**self._watched(what), "about": list(about), "fmt": "json"}))
+
+    def unwatch(self, what: str) -> bool:
+        """Be told of it no more; False if you were not."""
+        return bool(self.connection.json("watch", {**self._watched(what), "act": "unwatch", "fmt": "json"})["changed"])
+
+    def set_watch_address(self, channel: str, address: str) -> None:
+        """Where you are told by a channel such as ``mail``; an empty address ends that."""
+        self.connection.json("watch_address", {"channel": channel, "address": address, "fmt": "json"})
+
+    def set_watch_times(self, times: Mapping[str, str]) -> None:
+        """How often at most (``every``), not in which hours (``quiet``), in which ``time_zone``; the rest stays."""
+        now = self.watches()["settings"]
+        self.connection.json("watch_times", {**now, **times, "fmt": "json"})
+
+    def test_watch(self, channel: str) -> None:
+        """Have a test message sent to your address."""
+        self.connection.json("watch_test", {"channel": channel, "fmt": "json"})
+
+    def _watched(self, what: str) -> dict[str, int]:
+        return {"campaign_stage_id": self.stage_id(what)} if "/" in what else {"campaign_id": self.campaign_id(what)}
 
     # ------------------------------------------------------------------------------------ reports
 
