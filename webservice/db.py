@@ -74,26 +74,27 @@ def _replace_dead_connections(engine: Engine) -> None:
     A server that ends a connection says so: there is something to read. Only then, and after a long rest, is it
     asked; ``pool_pre_ping`` would ask before every unit of work.
     """
-    dialect = engine.dialect
-
     def note_use(_connection: Any, record: Any) -> None:
         record.info[_USED_AT] = time.monotonic()
 
     def require_alive(connection: Any, record: Any, _pooled: Any) -> None:
         used_at = record.info.get(_USED_AT)
-        if used_at is None:
-            return
-        if connection.closed:
+        if used_at is not None and not _is_alive(engine, connection, used_at):
             raise InvalidatePoolError
-        if time.monotonic() - used_at < LONGEST_REST_SECONDS and not _can_be_read(connection):
-            return
-        try:
-            dialect.do_ping(connection)
-        except dialect.loaded_dbapi.Error as error:
-            raise InvalidatePoolError from error
 
     event.listen(engine, "checkin", note_use)
     event.listen(engine, "checkout", require_alive)
+
+
+def _is_alive(engine: Engine, connection: Any, used_at: float) -> bool:
+    if connection.closed:
+        return False
+    if time.monotonic() - used_at < LONGEST_REST_SECONDS and not _can_be_read(connection):
+        return True
+    try:
+        return bool(engine.dialect.do_ping(connection))
+    except engine.dialect.loaded_dbapi.Error:
+        return False
 
 
 def _can_be_read(connection: Any) -> bool:
@@ -125,6 +126,10 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writing = engine.execution_options(poms_write=True)
+        # Taking a connection out of the pool costs more than asking it for a row, so some stay out: half of those
+        # that the pool keeps.
+        self._direct: list[_Direct] = []
+        self._most_direct = engine.pool.size() // 2 if self.is_postgresql else 0
 
     @property
     def is_postgresql(self) -> bool:
@@ -153,32 +158,62 @@ class Database:
 
     def run(self, prepared: Prepared, values: Mapping[str, Any]) -> list[Any]:
         """A statement that is a unit of work by itself, by PostgreSQL's driver alone; its rows."""
-        pooled = self.engine.raw_connection()
-        connection = pooled.dbapi_connection
+        direct = self._take_direct()
         try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                known = pooled.info.setdefault(_KNOWN, set())
-                if prepared.name not in known:
+            with direct.connection.cursor() as cursor:
+                if prepared.name not in direct.known:
                     cursor.execute(prepared.preparation)
-                    known.add(prepared.name)
+                    direct.known.add(prepared.name)
                 for listener in self.engine.dispatch.before_cursor_execute:
                     listener(None, cursor, prepared.call, values, None, False)
                 cursor.execute(prepared.call, values)
                 return list(map(prepared.row, cursor.fetchall()))
         except self.engine.dialect.loaded_dbapi.Error as error:
-            lost = bool(connection.closed)
-            if lost:
-                pooled.invalidate(error)
             raise DBAPIError.instance(prepared.name, None, error, self.engine.dialect.loaded_dbapi.Error,
-                                      hide_parameters=True, connection_invalidated=lost) from error
+                                      hide_parameters=True, connection_invalidated=bool(direct.connection.closed)
+                                      ) from error
         finally:
-            if not connection.closed:
-                connection.autocommit = False
-            pooled.close()
+            self._give_back(direct)
+
+    def _take_direct(self) -> _Direct:
+        while self._direct:
+            try:
+                direct = self._direct.pop()
+            except IndexError:  # Another thread was quicker.
+                break
+            if _is_alive(self.engine, direct.connection, direct.used_at):
+                return direct
+            direct.pooled.invalidate()
+        return _Direct(self.engine.raw_connection())
+
+    def _give_back(self, direct: _Direct) -> None:
+        if direct.connection.closed:
+            direct.pooled.invalidate()
+        elif len(self._direct) < self._most_direct:
+            direct.used_at = time.monotonic()
+            self._direct.append(direct)
+        else:
+            direct.end()
 
     def close(self) -> None:
+        while self._direct:
+            self._direct.pop().end()
         self.engine.dispose()
+
+
+class _Direct:
+    """A connection of the pool for prepared statements; each of them is a transaction of its own."""
+
+    def __init__(self, pooled: Any) -> None:
+        self.pooled, self.connection = pooled, pooled.dbapi_connection
+        self.known: set[str] = pooled.info.setdefault(_KNOWN, set())
+        self.used_at = time.monotonic()
+        self.connection.autocommit = True
+
+    def end(self) -> None:
+        """Back into the pool, as others expect it there."""
+        self.connection.autocommit = False
+        self.pooled.close()
 
 
 class Prepared:

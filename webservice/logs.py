@@ -31,7 +31,7 @@ _CREDENTIALS = (
     (re.compile(r"(?i)\b([\w-]*(?:passw(?:or)?d|secret|token|api_?key)[\"']?=[\"']?)[^\s\"'&;,]+"), rf"\1{HIDDEN}"),
     (re.compile(r"(?i)([\"'][\w-]*(?:passw(?:or)?d|secret|token|api_?key)[\"']\s*:\s*[\"'])[^\"']+"), rf"\1{HIDDEN}"),
 )
-# One of these is in every text that any of the patterns matches; most lines of a log have none.
+# One of these is in every text that any of the patterns matches.
 _MARKS = ("private key", "bearer", "basic", "eyj", "://", "passw", "secret", "token", "apikey", "api_key")
 # Bare words may stand in logfmt without quotes; everything else is quoted and escaped.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,\-\[\]()*#<>]+")
@@ -50,11 +50,16 @@ def scrub(text: str) -> str:
     """``text`` without secrets."""
     for value in _hidden_values:
         text = text.replace(value, HIDDEN)
-    folded = text.casefold()
-    if any(mark in folded for mark in _MARKS):
+    if _is_suspect(text):
         for pattern, replacement in _CREDENTIALS:
             text = pattern.sub(replacement, text)
     return text
+
+
+def _is_suspect(text: str) -> bool:
+    """Whether any of the patterns could match; quick, as most lines of a log have nothing of it."""
+    folded = text.casefold()
+    return any(mark in folded for mark in _MARKS)
 
 
 def one_line(text: str) -> str:
@@ -85,10 +90,14 @@ def _field_name(name: str) -> str:
     return one_line(name)
 
 
-def _value(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return scrub(str(value))
+def _plain_values(fields: dict[str, object]) -> dict[str, object]:
+    """Numbers as they are and everything else as text, without secrets."""
+    values = {_field_name(name): value if value is None or isinstance(value, bool | int | float) else str(value)
+              for name, value in fields.items()}
+    text = "\n".join(value for value in values.values() if isinstance(value, str))
+    if not _is_suspect(text) and not any(hidden in text for hidden in _hidden_values):
+        return values
+    return {name: scrub(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 class LineFormatter(logging.Formatter):
@@ -99,7 +108,7 @@ class LineFormatter(logging.Formatter):
         self._form = form
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {_field_name(name): _value(value) for name, value in _fields(record).items()}
+        fields = _plain_values(_fields(record))
         if record.exc_info:
             fields["traceback"] = scrub(self.formatException(record.exc_info))
         if self._form == "json":

@@ -6,6 +6,7 @@ here, so no two readers of one request can disagree about who sent it.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -115,6 +116,9 @@ class Server(wsgi.Server):
             finally:
                 stopping.set()
 
+        # What was made for the start is here to stay: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         thread = threading.Thread(target=serve, name="poms web server")
         thread.start()
         on_ready()

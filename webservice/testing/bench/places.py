@@ -43,6 +43,7 @@ pool_size = {threads}
 [web]
 listen = 127.0.0.1:{port}
 threads = {threads}
+processes = {processes}
 [identity]
 sources = demo
 [identity_demo]
@@ -65,10 +66,9 @@ class Place:
     directory: Path
     landmarks: Landmarks
 
-    def write_ini(self, port: int = 8080, *, more: str = "") -> Path:
+    def write_ini(self, port: int = 8080, *, processes: int = 0) -> Path:
         file = self.directory / "poms.ini"
-        file.write_text(INI.format(directory=self.directory, url=self.url, threads=THREADS, port=port,
-                                   user=making.USER) + more)
+        file.write_text(ini_text(self.url, self.directory, port=port, processes=processes))
         return file
 
     def core(self) -> Core:
@@ -76,10 +76,14 @@ class Place:
         return core_of(self.url, self.directory)
 
 
+def ini_text(url: str, directory: Path, *, port: int = 8080, processes: int = 0) -> str:
+    """A poms.ini for a service on this database; ``processes`` 0: as many as the service chooses by itself."""
+    return INI.format(directory=directory, url=url, threads=THREADS, port=port, processes=processes, user=making.USER)
+
+
 def core_of(url: str, directory: Path) -> Core:
     """The same by address, for processes of their own."""
-    settings = config.parse(INI.format(directory=directory, url=url, threads=THREADS, port=8080, user=making.USER)
-                            + INSTANT, directory=directory)
+    settings = config.parse(ini_text(url, directory) + INSTANT, directory=directory)
     backends = Backends(settings, [instant, *instant.needed_plugins()], clock=utc_now)
     engine = make_engine(url, pool_size=THREADS)
     return Core(Database(engine), backends, backends.settings, utc_now)
@@ -98,8 +102,7 @@ class Places:
         directory = self.directory / name
         directory.mkdir()
         url = self._database(name, directory)
-        settings = config.parse(INI.format(directory=directory, url=url, threads=THREADS, port=8080, user=making.USER),
-                                directory=directory)
+        settings = config.parse(ini_text(url, directory), directory=directory)
         migrations.upgrade(url, Backends(settings).databases())
         engine = make_engine(url)
         try:
@@ -146,9 +149,10 @@ def database_server(wanted: str) -> Iterator[str]:
 
 
 @contextmanager
-def pages_server(place: Place) -> Iterator[str]:
+def pages_server(place: Place, *, processes: int = 0) -> Iterator[str]:
     """``poms serve`` on a place; yields its host and port."""
-    with _process("poms.webservice", ["serve", "--config", str(place.write_ini(port=free_port()))],
+    file = place.write_ini(port=free_port(), processes=processes)
+    with _process("poms.webservice", ["serve", "--config", str(file)],
                   place.directory / "serve.log") as line:
         yield line.partition("//")[2].partition("/")[0]
 

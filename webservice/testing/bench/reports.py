@@ -19,8 +19,8 @@ ROUNDS = 3
 
 
 def measure(place: Place, *, requests: int = 400) -> Iterator[Figure]:
-    """Reports per second of one client and of eight; the reference takes turns with the service."""
-    with pages_server(place) as address, bare_server(place.url, place.directory) as bare_address:
+    """Reports per second of one client and of eight; the reference takes turns with the service, one process each."""
+    with pages_server(place, processes=1) as address, bare_server(place.url, place.directory) as bare_address:
         for count in CLIENTS:
             ours, theirs = [], []
             each = max(1, requests // count // ROUNDS)
