@@ -165,7 +165,9 @@ def made_items(site: Site, campaign: CampaignMade) -> Items:
     actor = Actor(person.experimenter_id, person.username, campaign.experiment, campaign.owner.role)
     holds.hold_stages(site.core, actor, [campaign.stage("reco")], hold=True, reason="disk full")
     held = site.world.launch(campaign, "reco").launch_id
+    stage_row = site.world.stage_row(campaign, "gen")
     holds.hold_stages(site.core, actor, [campaign.stage("reco")], hold=False)
     return Items(campaign, {"campaign_id": campaign.campaign_id, "campaign_stage_id": campaign.stage("gen"),
                             "submission_id": submission, "launch_id": held, "stage_id": campaign.stage("gen"),
-                            "ids2HR": campaign.stage("gen")})
+                            "ids2HR": campaign.stage("gen"), "login_setup_id": stage_row.login_setup_id,
+                            "job_type_id": stage_row.job_type_id})

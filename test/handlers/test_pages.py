@@ -6,10 +6,23 @@ import gzip
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from sqlalchemy import select
 
 from poms.webservice import app
 from poms.webservice.handlers import render
 from poms.webservice.handlers.routing import Router
+from poms.webservice.interfaces import JobState
+from poms.webservice.model import (
+    Campaign,
+    CampaignTag,
+    Job,
+    JobType,
+    LoginSetup,
+    Submission,
+    SubmissionFile,
+    Tag,
+)
+from poms.webservice.services import holds
 from poms.webservice.testing.world import stage
 
 PAGES = [route for route in Router(app.ROUTES).routes if route.template and not route.changes]
@@ -18,8 +31,9 @@ CANARY = '"><svg/onload=1>'
 
 def get(person, route, items, **more):
     arguments = {name: number for name, number in items.ids.items() if name in route.arguments}
+    job = more.pop("batch_id", "")
     if "batch_id" in route.arguments:
-        arguments["batch_id"] = more.pop("batch_id")
+        arguments["batch_id"] = job
     return person.get(route.name, **arguments, **more)
 
 
@@ -63,23 +77,70 @@ def test_an_address_without_experiment_and_role_leads_to_the_whole_one(site, own
                                           headers=site.browser(owner).headers()).status_int == 200
 
 
-def test_names_are_text_on_every_page(site, owner, write_text):
-    """Whatever people call things, no page takes it for markup."""
-    made = site.world.campaign_with(stage(CANARY, dataset=CANARY), name=CANARY, owner=owner)
+@pytest.fixture
+def hostile_world(site, owner, write_text):
+    """The canary in every text that people, programs and batch systems can give; what names the items."""
+    made = site.world.campaign_with(
+        stage(CANARY, dataset=CANARY, script=CANARY, setup=CANARY, host=CANARY, parameters=[[CANARY, CANARY]],
+              patterns=CANARY, software_version=CANARY, param_overrides=[[CANARY, CANARY]]),
+        stage("next", after={CANARY: CANARY}), name=CANARY, owner=owner)
     write_text(made, f"[campaign]\nname = {CANARY}\n")
     number = site.world.submission(made, CANARY)
     site.world.poll()
-    ids = {"campaign_id": made.campaign_id, "campaign_stage_id": made.stage(CANARY), "submission_id": number}
-    browser = site.browser(owner)
-    jobs = browser.get("submission", number, fmt="json").json["jobs"]
+    row = site.world.stage_row(made, CANARY)
+    with site.core.db.write() as session:
+        submission = session.get(Submission, number)
+        submission.project = submission.command_executed = submission.wrapup_message = CANARY
+        for job in session.scalars(select(Job)):
+            job.site = job.node = job.hold_reason = CANARY
+            job.state, job.cpu_seconds, job.wall_seconds = int(JobState.HELD), 60.0, 100.0
+        for direction in ("in", "out"):
+            session.add(SubmissionFile(submission_id=number, direction=direction, file_name=CANARY, state="consumed",
+                                       parents=[CANARY], job=CANARY, updated=site.core.clock()))
+        session.get(LoginSetup, row.login_setup_id).name = CANARY
+        session.get(LoginSetup, row.login_setup_id).launch_account = CANARY
+        session.get(JobType, row.job_type_id).name = CANARY
+        session.get(Campaign, made.campaign_id).campaign_keywords = {CANARY: CANARY}
+        session.add(CampaignTag(tag_id=_tag(session, owner), campaign_id=made.campaign_id))
+    holds.hold_stages(site.core, owner, [made.stage("next")], hold=True, reason=CANARY)
+    site.world.launch(made, "next", dataset_override=CANARY)
+    job = site.world.get(number) and site.program(owner).get("submission", number, fmt="json").json["jobs"][0]
+    return {"campaign_id": made.campaign_id, "campaign_stage_id": made.stage(CANARY), "submission_id": number,
+            "login_setup_id": row.login_setup_id, "job_type_id": row.job_type_id, "batch_id": job["batch_id"]}
 
-    for route in PAGES:
-        arguments = {name: value for name, value in ids.items() if name in route.arguments}
-        if "batch_id" in route.arguments:
-            arguments["batch_id"] = jobs[0]["batch_id"]
-        answer = browser.get(route.name, **arguments, **({"text": CANARY} if "text" in route.arguments else {}))
-        assert answer.status_int == 200, route.name
-        assert "<svg/onload" not in answer.text, route.name
+
+def _tag(session, owner):
+    tag = Tag(experiment="samdev", tag_name=CANARY, creator=owner.experimenter_id, creator_role="production")
+    session.add(tag)
+    session.flush()
+    return tag.tag_id
+
+
+def addresses(route, ids):
+    """The page as each thing it can be about, with every choice it offers, and with the canary in every text."""
+    given = {name: value for name, value in ids.items() if name in route.arguments}
+    several = [name for name in given if not route.arguments[name].required]
+    # A page about one of several things is asked about each of them.
+    shapes = [{name: given[name]} for name in several] if len(several) > 1 else [given]
+    for shape in shapes:
+        required = {name: value for name, value in given.items() if route.arguments[name].required}
+        texts = {name: CANARY for name in ("text", "tag", "source") if name in route.arguments}
+        yield {**required, **shape}
+        yield {**required, **shape, **{name: CANARY for name in texts if name != "source"}}
+        for face in route.arguments["face"].choices if "face" in route.arguments else ():
+            yield {**required, **shape, "face": face}
+
+
+@pytest.mark.parametrize("route", PAGES, ids=lambda route: route.name)
+def test_texts_are_text_on_every_page(site, owner, hostile_world, route):
+    """Whatever people call things and systems answer, no page takes it for markup, in no face and no file of it."""
+    browser = site.browser(owner)
+
+    for arguments in addresses(route, hostile_world):
+        answer = browser.get(route.name, **arguments)
+        assert answer.status_int == 200, (arguments, answer.html.main.text[:300])
+        assert "<svg/onload" not in answer.text, arguments
+        assert "onload" not in {name for tag in answer.html.find_all(True) for name in tag.attrs}
 
 
 @pytest.mark.parametrize("word", ["campaigns", "held_launches", "samples"])
