@@ -123,6 +123,26 @@ def test_a_submission_is_done_only_when_all_jobs_are_recorded(world, number):
     assert world.status(number) is Status.COMPLETED
 
 
+def test_a_job_that_leaves_while_a_poll_asks_is_one_job(world, number, monkeypatch):
+    """Counted live and reported as ended in the same poll, it does not make the submission wait for another one."""
+    world.poll()
+    ask = world.batch.departed
+
+    def ask_late(cursor):
+        world.batch.end(number, JobState.COMPLETED, 1)
+        return ask(cursor)
+
+    monkeypatch.setattr(world.batch, "departed", ask_late)
+    world.poll()
+    monkeypatch.undo()
+    assert _counts(world, number) == {"idle": 2, "completed": 1}
+    world.batch.end(number)
+    world.poll()
+
+    assert world.get(number).jobs_expected == 2
+    assert (world.status(number), _counts(world, number)) == (Status.COMPLETED, {"completed": 2})
+
+
 def test_vanished_jobs_have_their_grace(world, number, clock):
     """Jobs that left without a record are given up only when they were gone for the whole grace."""
     clock.advance(hours=3)

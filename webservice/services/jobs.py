@@ -157,26 +157,34 @@ def _update_submissions(session: Session, numbers: list[int], counts: Mapping[in
     for number in job_archive.archived(session, locked):
         del locked[number]
     ended: dict[int, dict[str, int]] = defaultdict(dict)
+    seen: dict[int, int] = defaultdict(int)
     rows = session.execute(
         select(Job.submission_id, Job.state, func.count())
-        .where(Job.submission_id.in_(numbers), Job.state.in_([int(state) for state in ENDED_COLUMNS]))
-        .group_by(Job.submission_id, Job.state))
+        .where(Job.submission_id.in_(numbers)).group_by(Job.submission_id, Job.state))
     for number, state, count in rows:
-        ended[number][ENDED_COLUMNS[JobState(state)]] = count
+        seen[number] += count
+        if JobState(state) in ENDED_COLUMNS:
+            ended[number][ENDED_COLUMNS[JobState(state)]] = count
     for number, submission in locked.items():
         live = dict(counts.get(number) or dict.fromkeys(LIVE_COLUMNS.values(), 0))
         done = {name: ended[number].get(name, 0) for name in ENDED_COLUMNS.values()}
-        apply_counts(session, submission, live | done, at, is_to_come=number in to_come)
+        apply_counts(session, submission, live | done, at, seen=seen[number], is_to_come=number in to_come)
 
 
 def apply_counts(session: Session, submission: Submission, counts: dict[str, int], at: datetime, *,
-                 is_to_come: bool = False) -> None:
-    """Store a submission's job counts and the status they mean; ``is_to_come``: its idle job only stands for others."""
+                 seen: int = 0, is_to_come: bool = False) -> None:
+    """Store a submission's job counts and the status they mean.
+
+    ``seen``: how many of its jobs are known one by one. ``is_to_come``: its idle job only stands for others.
+    """
+    ended_before = sum(getattr(submission, name) for name in ENDED_COLUMNS.values())
     if submissions.set_job_counts(session, submission, counts):
         submission.updated = at
     live = sum(counts[name] for name in LIVE_COLUMNS.values())
     ended = sum(counts[name] for name in ENDED_COLUMNS.values())
-    submission.jobs_expected = max(submission.jobs_expected, live + ended - is_to_come)
+    # A job that left between the two questions of a poll is among the live ones and among those that ended: only
+    # what had ended before can be added to what is live.
+    submission.jobs_expected = max(submission.jobs_expected, live + min(ended, ended_before) - is_to_come, ended, seen)
     submission.pct_complete = percent_complete(live=live, ended=ended, expected=submission.jobs_expected)
     if live == 0 and ended < submission.jobs_expected:
         return  # Some jobs are neither queued nor recorded yet: the next poll, or ``forget_vanished``, tells.
