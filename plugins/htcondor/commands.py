@@ -158,5 +158,8 @@ def _text(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Reasons are words of a command line; condor_hold takes one that begins with a dash for an option."""
-    return " ".join(text.split()).lstrip("-") or "no reason given"
+    """Reasons are words of a command line; condor_hold takes one that begins with a dash for an option.
+
+    It writes the text into an ad without escaping anything.
+    """
+    return " ".join(text.split()).replace('"', "'").replace("\\", "/").lstrip("-") or "no reason given"

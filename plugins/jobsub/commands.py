@@ -68,7 +68,9 @@ def act(options: JobsubOptions, action: Action, *, schedd: str, role: str, const
 
 def one_line(reason: str) -> str:
     """A reason as one word that jobsub passes on: not an option, and nothing like a job id."""
-    return re.sub(r"@", " at ", " ".join(reason.split())).lstrip("-. ") or "no reason given"
+    text = " ".join(reason.split()).replace("@", " at ")
+    # condor_hold writes it into an ad without escaping anything.
+    return text.replace('"', "'").replace("\\", "/").lstrip("-. ") or "no reason given"
 
 
 def run(options: JobsubOptions, program: str, words: Sequence[str], *, role: str,

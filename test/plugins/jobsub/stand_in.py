@@ -17,7 +17,7 @@ from pathlib import Path
 
 from poms.plugins.htcondor import sandboxes, submission
 from poms.plugins.htcondor.access import open_access
-from poms.plugins.htcondor.options import read_document
+from poms.plugins.htcondor.options import read_document, surroundings
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound, PomsError
 from poms.webservice.rules import jobsub_options as jobsub
 
@@ -80,6 +80,8 @@ class StandIn:
 
     def interrupted(self, request: jobsub.Request) -> int:
         """The schedd has the cluster, and then the network breaks before it has the files."""
+        os.environ.update(surroundings(self.options, os.environ))
+        # Reads its configuration when it is loaded.
         import htcondor2
 
         lines = [line for line in os.environ.get("JOBSUB_EXTRA_LINES", "").split(",") if line]

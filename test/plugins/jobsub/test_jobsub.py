@@ -238,7 +238,7 @@ def dag(pool, shared_path):
             (place / f"stage_{position}.sh").chmod(0o755)
             (place / f"stage_{position}.cmd").write_text(
                 f"executable = {place}/stage_{position}.sh\n+POMS4_SUBMISSION_ID = {number}\n"
-                "should_transfer_files = YES\nqueue 1\n")
+                "request_memory = 200\nshould_transfer_files = YES\nqueue 1\n")
             lines.append(f"JOB stage_{position} {place}/stage_{position}.cmd")
             if position > 1:
                 lines.append(f"PARENT stage_{position - 1} CHILD stage_{position}")
