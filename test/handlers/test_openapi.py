@@ -58,6 +58,7 @@ VALUES = {
     "ae_stage_name": "more", "ae_campaign_name": "typed", "ae_software_version": "v1", "kind": "job_type",
     "block": "old", "to": "fourth", "createds": "2026-03-01 12:00:00", "delete": "1", "last_split_custom_val": "0",
     "dims": "file_name %", "dd_submissions": "7", "decision_id": "1",
+    "watch_id": "1", "about": "finished", "channel": "mail", "address": "olive@example.org", "quiet": "22:00-07:00",
 }
 # Values that one route needs to be others.
 INSTEAD = {
@@ -69,6 +70,7 @@ INSTEAD = {
 }
 # Arguments that a request needs though none of them is required by itself.
 ALSO = {
+    "watch": ("campaign_id",), "watch_change": ("about",),
     "update_stage_param_overrides": ("param_overrides",), "update_campaign_stage": ("software_version",),
     "job_type_edit": ("ae_launch_script",), "login_setup_edit": ("ae_launch_host",),
     "campaign_stage_edit": ("ae_stage_name", "ae_campaign_name", "ae_software_version", "ae_vo_role", "ae_dataset",
@@ -80,7 +82,8 @@ ALSO = {
     "editor_block": ("kind", "block"),
 }
 # What cannot succeed on what is in the database here: the status that says so.
-REFUSED = {"recover": 400, "recovery_answer": 404, "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
+REFUSED = {"watch_address": 404, "watch_test": 404,
+           "recover": 400, "recovery_answer": 404, "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
     "calculate_dd_project_completion", "campaign_stage_datasets", "set_job_launches", "update_submissions", "wrapup_tasks", "mark_failed_submissions",
     "make_stale_campaigns_inactive", "launch_queued_job"), 403)}
 
@@ -93,6 +96,7 @@ def values(site, owner, items):
     person = site.program(owner)
     person.post("ini_to_campaign", files=[("upload", "typed.ini", INI)])
     person.post("upload_file", files=[("filename", "typed.ini", INI)])
+    person.post("watch", {"campaign_stage_id": items.ids["campaign_stage_id"]})
     typed = person.get("get_campaign_stage_id", campaign_name="typed", campaign_stage_name="gen").json
     for action in ("job_type_edit", "login_setup_edit"):
         kind = {"job_type_edit": "ae_definition_name", "login_setup_edit": "ae_launch_name"}[action]
