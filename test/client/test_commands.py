@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -14,6 +16,7 @@ from poms.webservice.errors import ConfigurationError, Invalid, NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import holds
+from poms.webservice.testing.fixtures import lacking
 
 INI = """[campaign]
 experiment = samdev
@@ -231,6 +234,112 @@ def test_files_are_kept_and_fetched(running, text):
     assert running.poms("files", "download", "typed.ini")[0] == 1
 
 
+# ------------------------------------------------------------------------- stages, blocks, tags
+
+
+def in_force(running) -> str:
+    return running.poms("campaigns", "download", "typed")[1]
+
+
+def test_a_stage_is_changed_added_and_removed(running, text):
+    """In the campaign's text, of which the rest stays as it was."""
+    running.poms("campaigns", "upload", text)
+
+    assert running.poms("stage", "set", "typed/gen", "software_version=v7", "dataset=my set")[:2] == (
+        0, "changed typed/gen\n")
+    assert running.poms("stage", "parameters", "typed/gen", "--set=-Oglobal.n=5", "--set=-Ox=a=b")[0] == 0
+    assert running.poms("stage", "add", "typed/reco", "--after", "gen:%.root", "vo_role=Production",
+                        "software_version=v1", "dataset=None", "completion_type=complete", "completion_pct=95",
+                        "login_setup=here", "job_type=work")[0] == 0
+    now = in_force(running)
+    assert "software_version = v7" in now and "# a remark" in now and "file_pattern_1=%.root" in now.replace(" ", "")
+    assert '["-Ox=","a=b"]' in now.replace(", ", ",")
+    assert running.poms("stage", "set", "typed/gen", "--name", "make")[0] == 0
+    assert running.poms("stage", "remove", "typed/reco")[0] == 0
+    assert [line.split()[1] for line in running.poms("stages", "typed")[1].splitlines()] == ["typed/make"]
+
+
+@pytest.mark.parametrize(("words", "status"), [
+    (("set", "typed/gen"), 2), (("set", "typed/gen", "nonsense"), 2), (("set", "typed/gen", "colour=red"), 1),
+    (("set", "typed/gen", "completion_pct=lots"), 1), (("set", "typed/none", "dataset=x"), 1), (("add", "typed"), 1),
+    (("add", "typed/x", "colour=red"), 1), (("parameters", "typed/gen"), 2)])
+def test_a_stage_cannot_be_made_wrong(running, text, words, status):
+    """2 for a wrong command line, 1 for what the campaign cannot be."""
+    running.poms("campaigns", "upload", text)
+
+    ended = running.poms("stage", *words)
+
+    assert ended[0] == status, ended
+    assert in_force(running) == INI
+
+
+def test_launches_of_a_stage_are_kept_and_let_go(running, campaign):
+    """And its split begins again."""
+    assert running.poms("stage", "hold", "mc/gen", "--reason", "disk full")[0] == 0
+    assert "kept for later" in running.poms("launch", "mc/gen")[1]
+    assert running.poms("stage", "release", "mc/gen")[:2] == (0, "launches of mc/gen are allowed\n")
+    assert running.poms("stage", "reset-split", "mc/gen")[0] == 0
+
+
+def test_job_types_are_made_changed_and_deleted(running, text):
+    """One that is in use stays, and that ends with 1."""
+    assert running.poms("job-types", "add", "mine", "--script", "fife_launch -c x", "--set=-Ox=1")[0] == 0
+    assert running.poms("job-types", "add", "mine", "--script", "x")[0] == 1
+    assert running.poms("job-types", "edit", "mine", "--patterns", "%.root")[0] == 0
+    assert json.loads(running.poms("job-types", "show", "mine", "--json")[1]) == {
+        "launch_script": "fife_launch -c x", "definition_parameters": [["-Ox=", "1"]], "output_file_patterns": "%.root"}
+    assert running.poms("job-types", "recoveries", "mine", "process_status",
+                        'consumed_status:[["-Om=","4GB"]]')[1] == "process_status\nconsumed_status  -Om=4GB\n"
+    assert running.poms("job-types", "recoveries", "mine", "process_status:5")[0] == 2
+    running.poms("campaigns", "upload", text)
+    assert running.poms("job-types", "list")[1].split() == ["mine", "work"]
+    assert running.poms("job-types", "delete", "mine")[0] == 0
+    assert running.poms("job-types", "delete", "work")[0] == 1
+    assert running.poms("job-types", "show", "mine")[0] == 1
+
+
+def test_login_setups_are_made_changed_and_deleted(running, text):
+    """With what they hold."""
+    running.poms("campaigns", "upload", text)
+
+    assert running.poms("login-setups", "add", "there", "--host", "gpvm01", "--account", "me")[0] == 0
+    assert running.poms("login-setups", "edit", "there", "--setup", "source a; b")[0] == 0
+    assert json.loads(running.poms("login-setups", "list", "--json")[1])[1] == {
+        "name": "there", "launch_host": "gpvm01", "launch_account": "me", "launch_setup": "source a; b"}
+    assert running.poms("login-setups", "delete", "there")[0] == 0
+    assert running.poms("login-setups", "delete", "here")[0] == 1
+
+
+def test_tags_are_listed_and_taken_off(running, text):
+    """A tag that nothing carries is gone."""
+    running.poms("campaigns", "upload", text)
+    running.poms("campaigns", "tag", "MCC9", "typed")
+
+    assert running.poms("tags", "list")[1].split() == ["MCC9", "typed"]
+    assert running.poms("tags", "list", "X%")[1] == ""
+    assert running.poms("tags", "remove", "MCC9", "typed")[:2] == (0, "1 of 1 campaigns lost MCC9\n")
+    assert running.poms("tags", "remove", "MCC9", "typed")[0] == 1
+
+
+def test_what_waits_for_approval_is_listed_and_decided(running, campaign):
+    """By the same client."""
+    number = running.world.submission(campaign, "gen")
+    running.client.report(number, status="Awaiting Approval")
+
+    assert running.poms("submissions", "waiting")[1].split()[0] == str(number)
+    assert running.poms("approve", number)[0] == 0
+    assert running.poms("submissions", "waiting")[1] == ""
+
+
+def test_a_launch_is_called_off(running, campaign):
+    """Once: then there is none to be called off."""
+    number = running.world.launch(campaign, "gen").submission_id
+
+    assert running.poms("abort", number)[0] == 0
+    assert running.poms("abort", number)[0] == 1
+    assert f"submission {number}: Removed" in running.poms("details", number)[1]
+
+
 def test_a_server_that_is_not_there_ends_with_three(capsys):
     """Scripts can tell it from a refusal."""
     from poms.webservice.cli import main
@@ -287,6 +396,15 @@ def test_the_server_of_an_older_client_is_found(tmp_path, test, found):
 # ------------------------------------------------------------------------------------ completion
 
 
+def offered_by_zsh(*words: str) -> set[str]:
+    """What zsh's completion is given to choose from after these words."""
+    zsh = shutil.which("zsh") or lacking("zsh", "no zsh was found; install it")
+    text = "compadd() { shift; print -l -- \"$@\" }\n" + script(make_parser(), "zsh") + (
+        f"words=({' '.join(map(shlex.quote, words))}); CURRENT={len(words)}; _poms")
+    done = subprocess.run([zsh, "-f", "-c", text], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.split())
+
+
 def completed(*words: str) -> set[str]:
     """What bash offers after these words."""
     text = script(make_parser()) + (f"COMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}; _poms; "
@@ -302,6 +420,16 @@ def completed(*words: str) -> set[str]:
 def test_the_shell_completes_commands_and_options(words, offered):
     """In a real bash."""
     assert offered <= completed(*words)
+
+
+@pytest.mark.parametrize(("words", "offered"), [
+    (("poms", "subm"), {"submissions", "submission"}), (("poms", "campaigns", "up"), {"upload", "download"}),
+    (("poms", "campaigns", "upload", "--ch"), {"--check", "--json"}), (("poms", "completion", ""), {"bash", "zsh"}),
+    (("poms", "stage", "add", "mc/gen", "--"), {"--after"}),
+])
+def test_zsh_completes_commands_and_options(words, offered):
+    """In a real zsh."""
+    assert offered <= offered_by_zsh(*words)
 
 
 def test_every_command_is_completed():

@@ -62,6 +62,51 @@ def test_a_file_that_was_not_uploaded_is_not_said_to_be(old, tmp_path):
     assert old("upload_file", path, "--experiment", "samdev") == (0, f"uploaded: {path} to POMS server\n")
 
 
+def test_credentials_are_kept_under_the_names_that_launches_look_for(old, running, tmp_path, monkeypatch):
+    """And sent again only when they are old."""
+    for variable, name in (("X509_USER_PROXY", "x509"), ("VAULT_TOKEN_FILE", "vault")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+        (tmp_path / name).write_text(name)
+    words = ("--proxy", "--vaulttoken", "--experiment", "samdev", "--user", "anna", "--refresh")
+
+    assert old("upload_file", *words)[1].count("uploaded: ") == 2
+    status, out = old("upload_file", *words)
+
+    assert (status, out.count("not older than three days: ")) == (0, 2)
+    assert {row[0] for row in type(running.client)(running.url, experiment="samdev", role="analysis").files()
+            ["file_stat_list"]} == {"x509up_voms_samdev_Analysis_anna", "vt_samdev_Analysis_anna"}
+    assert old("upload_file", "--proxy", "--user", "anna")[0] == 1
+    assert old("upload_file", "--experiment", "samdev")[0] == 1
+
+
+def test_a_server_that_does_not_answer_keeps_nothing_fresh(capsys, monkeypatch, tmp_path):
+    """An outage is no reason to send credentials."""
+    monkeypatch.setenv("POMS_SERVER", "http://127.0.0.1:1")
+    monkeypatch.setenv("X509_USER_PROXY", str(tmp_path / "x"))
+
+    assert main("upload_file", ["--proxy", "--experiment", "samdev", "--user", "anna", "--refresh"]) == 3
+
+
+def test_a_campaign_is_registered(old, running):
+    """Its stage's number is printed, the same each time."""
+    connection = running.client.connection
+    connection.json("job_type_edit", {"action": "add", "ae_definition_name": "work", "ae_launch_script": "x"})
+    connection.json("login_setup_edit", {"action": "add", "ae_launch_name": "generic", "ae_launch_host": "localhost"})
+    words = ("--campaign", "reg", "--experiment", "samdev", "--version", "v1", "--campaign-definition", "work")
+
+    assert [old("register_poms_campaign", *words) for _ in range(2)] == [(0, "1\n")] * 2
+
+
+def test_a_submission_waits_for_approval(old, running, campaign, monkeypatch):
+    """Named by the variable that its jobs have; another dataset cannot be handed on."""
+    number = running.world.submission(campaign, "gen")
+    assert old("await_approval", "--submission_id", number, "--dataset", "mine")[0] == 1
+
+    assert old("await_approval", "--submission_id", number) == (0, "")
+
+    assert running.world.status(number) is Status.AWAITING_APPROVAL
+
+
 def test_blocks_are_made_with_words(old, running):
     """A launch script and a setup of several words."""
     assert old("job_type_edit", "--action", "add", "--name", "mine", "--launch_script", "fife_launch", "x",

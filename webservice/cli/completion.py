@@ -1,4 +1,4 @@
-"""``poms completion bash``: a script by which the shell completes commands and options.
+"""``poms completion bash`` and ``zsh``: a script by which the shell completes commands and options.
 
 Made from the command line itself, so it cannot fall behind it; it starts no program and asks no server.
 """
@@ -28,26 +28,48 @@ _poms() {{
 complete -o default -F _poms poms
 """
 
+ZSH = """\
+#compdef poms
+# Completion of the command poms. Use it with:  source <(poms completion zsh)
+_poms_words() {{
+    case "$1" in
+{cases}
+    esac
+}}
+_poms() {{
+    local place="" word
+    local -a known
+    for word in "${{(@)words[2,CURRENT-1]}}"; do
+        known=(${{=$(_poms_words "$place")}})
+        if [[ $word != -* ]] && (( ${{known[(Ie)$word]}} )); then place="$place/$word"; fi
+    done
+    known=(${{=$(_poms_words "$place")}})
+    compadd -- "${{(@)known}}" || _files
+}}
+if (( $+functions[compdef] )); then compdef _poms poms; fi
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH}
+
 
 def add_verbs(verbs: argparse._SubParsersAction, common: argparse.ArgumentParser,
               make_parser: Callable[[], argparse.ArgumentParser]) -> None:
-    text = "Print a script for the shell; use it with: source <(poms completion bash)"
+    text = "Print a script for the shell; use it with: source <(poms completion bash), or zsh"
     parser = verbs.add_parser("completion", help="print a script that completes commands in the shell",
                               description=text, parents=[common])
-    parser.add_argument("shell", choices=("bash",))
-    parser.set_defaults(run=lambda arguments: _print(make_parser()))
+    parser.add_argument("shell", choices=tuple(SCRIPTS))
+    parser.set_defaults(run=lambda arguments: _print(make_parser(), arguments.shell))
 
 
-def _print(parser: argparse.ArgumentParser) -> int:
-    print(script(parser), end="")
+def _print(parser: argparse.ArgumentParser, shell_name: str) -> int:
+    print(script(parser, shell_name), end="")
     return 0
 
 
-def script(parser: argparse.ArgumentParser) -> str:
-    """The script for bash."""
+def script(parser: argparse.ArgumentParser, shell_name: str = "bash") -> str:
+    """The script for a shell."""
     cases = (f"        {shell.quote(place) if place else quoted_empty()}) echo {shell.quote(' '.join(words))};;"
              for place, words in places_of(parser))
-    return BASH.format(cases="\n".join(cases))
+    return SCRIPTS[shell_name].format(cases="\n".join(cases))
 
 
 def quoted_empty() -> str:

@@ -10,7 +10,9 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from poms.webservice.cli.client import clean, read_file
 from poms.webservice.client import Client, places
 from poms.webservice.errors import ConfigurationError, Invalid, PomsError
 
+FRESH = timedelta(days=3)
 TRUE = ("1", "true", "True", "yes", "y", "t")
 Program = Callable[[argparse.Namespace], int]
 
@@ -121,6 +124,15 @@ def _describe_upload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="+")
 
 
+def _describe_file(parser: argparse.ArgumentParser) -> None:
+    _common(parser, role="analysis")
+    parser.add_argument("file", nargs="*")
+    parser.add_argument("--proxy", action="store_true", help="your proxy certificate, under the name that launches "
+                        "look for")
+    parser.add_argument("--vaulttoken", action="store_true", help="your vault token, likewise")
+    parser.add_argument("--refresh", action="store_true", help="only what is not there yet, or older than three days")
+
+
 def upload_wf(arguments: argparse.Namespace) -> int:
     """Save campaign texts; prints what the server says of each."""
     client, worst = _client(arguments), 0
@@ -135,11 +147,41 @@ def upload_wf(arguments: argparse.Namespace) -> int:
 
 def upload_file(arguments: argparse.Namespace) -> int:
     """Keep files with the service."""
+    wanted = [(name, Path(name).name) for name in arguments.file] + _credentials(arguments)
+    if not wanted:
+        raise Invalid("name a file, or give --proxy or --vaulttoken")
     client = _client(arguments)
-    for name in arguments.file:
-        client.upload_file(Path(name).name, read_file(name, "file"))
-        print(clean(f"uploaded: {name} to POMS server"))
+    # A server that does not answer is an error, not a sign that what it keeps is old.
+    fresh = _fresh(client.files()) if arguments.refresh else set()
+    for path, name in wanted:
+        if name in fresh:
+            print(clean(f"not older than three days: {name}"))
+            continue
+        client.upload_file(name, read_file(path, "file"))
+        print(clean(f"uploaded: {path} to POMS server"))
     return 0
+
+
+def _credentials(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """The credentials that were asked for: where they are here, and the names under which launches look for them."""
+    role = "Production" if arguments.poms_role == "production" else "Analysis"
+    whose = f"{arguments.experiment}_{role}_{arguments.user}"
+    found = []
+    if arguments.proxy:
+        found.append((os.environ.get("X509_USER_PROXY") or f"{tempfile.gettempdir()}/x509up_u{os.getuid()}",
+                      f"x509up_voms_{whose}"))
+    if arguments.vaulttoken:
+        found.append((os.environ.get("VAULT_TOKEN_FILE") or f"{tempfile.gettempdir()}/vt_u{os.getuid()}",
+                      f"vt_{whose}"))
+    if found and not (arguments.experiment and arguments.user):
+        raise Invalid("a credential is kept for a user of an experiment: give --experiment and --user")
+    return found
+
+
+def _fresh(kept: dict[str, Any]) -> set[str]:
+    limit = datetime.now(UTC) - FRESH
+    return {name for name, _, changed in kept["file_stat_list"]
+            if datetime.strptime(changed, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) > limit}
 
 
 def _describe_job_type(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +241,42 @@ def campaign_stage_edit(arguments: argparse.Namespace) -> int:
         "ae_param_overrides": " ".join(arguments.param_overrides), "ae_depends": " ".join(arguments.depends_on)})
 
 
+def _describe_campaign(parser: argparse.ArgumentParser) -> None:
+    _common(parser, role="production")
+    parser.add_argument("--campaign", required=True, help="name of the campaign, and of its stage")
+    parser.add_argument("--version", default="")
+    parser.add_argument("--campaign-definition", "--campaign_definition", default="", help="name of the job type")
+    parser.add_argument("--dataset", default="")
+
+
+def register_poms_campaign(arguments: argparse.Namespace) -> int:
+    """Print the number of a campaign's first stage; the campaign is made with one stage if it is not there."""
+    text = _client(arguments).connection.call("register_poms_campaign", {
+        "campaign_name": arguments.campaign, "version": arguments.version, "dataset": arguments.dataset,
+        "campaign_definition": arguments.campaign_definition}).text
+    print(_number(text.strip().removeprefix("Campaign="), "the answer"))
+    return 0
+
+
+def _describe_approval(parser: argparse.ArgumentParser) -> None:
+    _common(parser)
+    parser.add_argument("--submission_id", default=os.environ.get("POMS4_SUBMISSION_ID", ""),
+                        help="default: $POMS4_SUBMISSION_ID")
+    parser.add_argument("--dataset", default="", help="not used any more: a stage of type approval names its dataset")
+
+
+def await_approval(arguments: argparse.Namespace) -> int:
+    """Have a submission wait until somebody approves what it hands on."""
+    submission = _number(arguments.submission_id, "the submission")
+    if submission is None:
+        raise Invalid("name the submission")
+    if arguments.dataset:
+        raise Invalid("what a submission hands on is its output; to hand on a dataset make a stage of type approval "
+                      f"that has the dataset {arguments.dataset}")
+    _client(arguments).report(submission, status="Awaiting Approval")
+    return 0
+
+
 def _describe_script(parser: argparse.ArgumentParser) -> None:
     _common(parser)
     parser.add_argument("--debug", dest="verbose", action="store_true")
@@ -228,7 +306,9 @@ PROGRAMS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Program]] =
     "get_task_id_for": (_describe_id, get_submission_id_for),
     "launch_jobs": (_describe_launch, launch_jobs),
     "upload_wf": (_describe_upload, upload_wf),
-    "upload_file": (_describe_upload, upload_file),
+    "upload_file": (_describe_file, upload_file),
+    "register_poms_campaign": (_describe_campaign, register_poms_campaign),
+    "await_approval": (_describe_approval, await_approval),
     "job_type_edit": (_describe_job_type, job_type_edit),
     "launch_template_edit": (_describe_setup, launch_template_edit),
     "campaign_stage_edit": (_describe_stage, campaign_stage_edit),

@@ -99,6 +99,8 @@ def _add_submissions(verbs: Any, options: argparse.ArgumentParser) -> None:
     one.add_argument("campaign", nargs="?", default="", metavar="CAMPAIGN[/STAGE]")
     one.add_argument("--days", type=float, help="only those of the last days")
     action(actions, "show", show_submission, "show a submission", options).add_argument("submission", type=int)
+    action(actions, "waiting", list_waiting, "list submissions that wait for approval", options)
+    action(verbs, "details", show_submission, "show a submission", options).add_argument("submission", type=int)
     one = action(actions, "wait", wait, "wait until submissions ended", options)
     one.add_argument("submission", type=int, nargs="+")
     one.add_argument("--until", choices=("located", "completed"), default="located",
@@ -111,7 +113,9 @@ def _add_submissions(verbs: Any, options: argparse.ArgumentParser) -> None:
     for word, act, text in (("locate", "", "take submissions as located, whatever their files say"),
                             ("approve", "approve", "approve submissions that wait for it"),
                             ("refuse", "refuse", "refuse submissions that wait for approval"),
-                            ("relaunch", "relaunch", "launch submissions again on their datasets")):
+                            ("relaunch", "relaunch", "launch submissions again on their datasets"),
+                            ("complete", "complete", "call submissions completed, whatever their jobs say"),
+                            ("abort", "abort", "call off launches that have no jobs yet")):
         one = action(verbs, word, mark, text, options)
         one.add_argument("submission", type=int, nargs="+")
         one.set_defaults(act=act)
@@ -190,6 +194,11 @@ def held_delete(arguments: argparse.Namespace) -> int:
 def list_submissions(arguments: argparse.Namespace) -> int:
     campaign, _, stage = arguments.campaign.partition("/")
     found = open_client(arguments).submissions(campaign, stage, days=arguments.days)
+    return show(arguments, found, submission_rows(found), ("id", "status", "stage", "job", "created"))
+
+
+def list_waiting(arguments: argparse.Namespace) -> int:
+    found = open_client(arguments).awaiting()
     return show(arguments, found, submission_rows(found), ("id", "status", "stage", "job", "created"))
 
 

@@ -1,4 +1,4 @@
-"""Every verb of a client as one method: campaigns, launches, submissions, jobs, files, reports.
+"""Every verb of a client as one method: campaigns, launches, submissions, jobs, files, reports (more in ``making``).
 
 Not for showing anything (``cli``). A stage is named by its number or as ``campaign/stage``, a campaign by its name or
 number. What starts something takes an optional ``key``: the same key starts it once.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from poms.webservice.client.connection import Connection, Unreachable, overrides_text
+from poms.webservice.client.making import Making
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound
 
 ENDED = frozenset({"Located", "Failed", "Removed", "Cancelled", "LaunchFailed"})
@@ -23,7 +24,7 @@ SILENT_ANSWERS = 20
 Pairs = Sequence[tuple[str, str]]
 
 
-class Client:
+class Client(Making):
     """One server, as one person in one experiment and role."""
 
     def __init__(self, server: str | Connection, **options: Any) -> None:
@@ -207,6 +208,10 @@ class Client:
                 raise TimeoutError(f"submission {submission_id} did not end in time")
             time.sleep(interval_seconds)
 
+    def awaiting(self) -> list[dict[str, Any]]:
+        """Submissions that wait until somebody approves or refuses them."""
+        return [row for row in self.submissions() if row["status"] == "Awaiting Approval"]
+
     def recover(self, submission_id: int, kind: str, *, key: str = "") -> dict[str, Any]:
         """Launch a recovery of what a submission did not process."""
         return dict(self.connection.json("recover", {"fmt": "json", "submission_id": submission_id,
@@ -217,7 +222,7 @@ class Client:
         self.connection.json("force_locate", {"fmt": "json", "submission_id": submission_id})
 
     def mark(self, submission_id: int, act: str, *, key: str = "") -> dict[str, Any]:
-        """``complete``, ``approve``, ``refuse`` or ``relaunch`` a submission."""
+        """``complete``, ``approve``, ``refuse``, ``relaunch`` or ``abort`` a submission."""
         return dict(self.connection.json("submission_act", {"fmt": "json", "submission_id": submission_id,
                                                             "act": act}, key=key))
 
