@@ -261,7 +261,8 @@ def test_a_stage_is_changed_added_and_removed(running, text):
 
 @pytest.mark.parametrize(("words", "status"), [
     (("set", "typed/gen"), 2), (("set", "typed/gen", "nonsense"), 2), (("set", "typed/gen", "colour=red"), 1),
-    (("set", "typed/gen", "completion_pct=lots"), 1), (("set", "typed/none", "dataset=x"), 1), (("add", "typed"), 1),
+    (("set", "typed/gen", "completion_pct=lots"), 1), (("set", "typed/none", "dataset=x"), 1), (("add", "typed"), 2),
+    (("add", "typed", "dataset=x"), 1),
     (("add", "typed/x", "colour=red"), 1), (("parameters", "typed/gen"), 2)])
 def test_a_stage_cannot_be_made_wrong(running, text, words, status):
     """2 for a wrong command line, 1 for what the campaign cannot be."""

@@ -110,6 +110,17 @@ def test_a_quiet_list_says_since_when(program, campaign, clock):
     assert program.get("show_campaigns", fmt="json").json["last_activity"] == "2026-03-01 12:00:00"
 
 
+def test_a_campaign_is_watched_and_watched_no_more(program, campaign):
+    """The list of campaigns says which are."""
+    for word, selected, watching in (("watch_campaign", "true", [campaign.campaign_id]),
+                                     ("stop_watching", "false", []), ("stop_watching", "", [])):
+        answer = program.post(word, {"campaign_id": campaign.campaign_id, "selected": selected})
+        assert answer.json == {"message": "Success"}
+        assert program.get("show_campaigns", fmt="json").json["data"]["watching"] == watching
+    assert program.get("watch_campaign", campaign_id=campaign.campaign_id, selected="true").status_int == 405
+    assert program.get("show_watching").headers["Location"] == "/poms/watches/samdev/production"
+
+
 # ---------------------------------------------------------------------------------------- stages
 
 

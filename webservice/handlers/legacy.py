@@ -135,7 +135,8 @@ def show_campaigns(call: Call) -> Answer:
                  "experiment": call.actor.experiment, "role": call.actor.role,
                  "data": {"view_active": "view_active" if active is not False else None,
                           "view_inactive": "view_inactive" if active is not True else None, **shown,
-                          "watching": [], "authorized": [_may_modify(call, row) for row in rows],
+                          "watching": lookups.watched_campaigns(call.core, call.actor),
+                          "authorized": [_may_modify(call, row) for row in rows],
                           "authorized_shifter": [True for _ in rows]}}, old_times=True)
 
 

@@ -12,7 +12,7 @@ from poms.webservice.errors import Invalid, NotFound
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Text
 from poms.webservice.handlers.params import flag, number, numbers, text
 from poms.webservice.handlers.routing import Need, Routes
-from poms.webservice.services import beginnings, campaigns, lookups, splits, tags
+from poms.webservice.services import beginnings, campaigns, lookups, splits, tags, watches
 
 routes = Routes()
 VIEW = Need("view", "experiment")
@@ -170,6 +170,26 @@ def search_campaigns(call: Call) -> Answer:
         return Elsewhere(call.url("campaigns", text=call["search_term"].strip("%*") or None))
     pattern = call["search_term"].replace("*", "%") or "%"
     return Data({"results": tags.search_campaigns(call.core, call.actor.experiment, pattern)})
+
+
+# --------------------------------------------------------------------------------------- watches
+
+
+@routes.change("watch_campaign", permission=Need("view", "campaign", "campaign_id"), words=("stop_watching",),
+               arguments={"campaign_id": number(required=True), "selected": text(limit=20)})
+def watch_campaign(call: Call) -> Answer:
+    """Watch a campaign (``selected`` is true), or no more."""
+    if call["selected"].lower() == "true":
+        watches.watch(call.core, call.actor, campaign_id=call["campaign_id"])
+    else:
+        watches.unwatch(call.core, call.actor, campaign_id=call["campaign_id"])
+    return Data({"message": "Success"})
+
+
+@routes.answer("show_watching", permission=VIEW)
+def show_watching(call: Call) -> Answer:
+    """The page of what you watch."""
+    return Elsewhere(call.url("watches"))
 
 
 # ---------------------------------------------------------------------------------------- people

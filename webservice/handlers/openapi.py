@@ -111,6 +111,8 @@ ANSWERS: Mapping[str, Gives] = {
     "campaign_add_name": Gives(text=TEXT, text_type="text/html"),
     "register_poms_campaign": Gives(text={"type": "string", "pattern": "^Campaign=[0-9]+$"}),
     "gui_wf_edit": Gives(elsewhere=True),
+    "watch_campaign": Gives(json=_SAYS),
+    "show_watching": Gives(elsewhere=True),
     "campaign_deps": Gives(elsewhere=True),
     "campaign_task_files": Gives(elsewhere=True),
     "campaign_stage_edit_query": _PLAIN,

@@ -26,6 +26,7 @@ from poms.webservice.model import (
     Snapshot,
     Submission,
     SubmissionHistory,
+    Watch,
 )
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import Status
@@ -286,6 +287,15 @@ def own_held_launches(core: Core, actor: Actor, moments: Iterable[datetime]) -> 
     return [number for number, created in rows
             if any(created == moment or (not moment.microsecond and created.replace(microsecond=0) == moment)
                    for moment in asked)]
+
+
+def watched_campaigns(core: Core, actor: Actor) -> list[int]:
+    """The campaigns of the actor's experiment that the actor watches."""
+    with core.db.read() as session:
+        return list(session.scalars(
+            select(Campaign.campaign_id).join(Watch, Watch.campaign_id == Campaign.campaign_id)
+            .where(Watch.experimenter_id == actor.experimenter_id, Campaign.experiment == actor.experiment)
+            .order_by(Campaign.campaign_id).limit(MOST)))
 
 
 def list_members(core: Core, experiment: str) -> list[list[dict[str, Any]]]:
