@@ -259,21 +259,45 @@ def test_a_large_page_needs_few_statements(site, owner):
     assert len(statements) <= 12, statements
 
 
-@pytest.mark.parametrize(("text", "found"), [("1", "/poms/submission/samdev/production/1"),
-                                             ("mc", "/poms/campaigns/samdev/production?view=all&text=mc")])
+@pytest.mark.parametrize(("text", "found"), [
+    ("1", "/poms/submission/samdev/production/1"), ("mc", "/poms/campaign/samdev/production/1"),
+    ("MC", "/poms/campaign/samdev/production/1"), ("*reco*", "/poms/stage/samdev/production/2")])
 def test_a_search_leads_straight_to_what_is_meant(site, owner, items, text, found):
-    """A number to the submission, a name to the campaigns with that name."""
+    """A number to the submission, a name to the only thing whose name has it."""
     assert site.browser(owner).get("search", search_term=text).headers["Location"] == found
 
 
+def test_a_search_shows_all_that_may_be_meant(site, owner, items):
+    """Campaigns, stages, tags and one's own files, each with its kind."""
+    site.world.campaign_with(stage("gen_mc"), name="mc_second", owner=owner)
+    site.program(owner).post("campaigns_act", {"campaign_id": "1", "act": "tag", "tag": "amc"})
+    site.program(owner).post("upload_file", files=[("filename", "notes_mc.txt", b"x")])
+
+    page = site.browser(owner).get("search", search_term="mc").html
+
+    shown = {panel.h2.text: [link.text for link in panel.select("li a")] for panel in page.select("main section")}
+    assert shown == {"Campaigns": ["mc", "mc_second"], "Stages": ["gen_mc"], "Tags": ["amc"],
+                     "Your files": ["notes_mc.txt"]}
+
+
+@pytest.mark.parametrize("text", ["", "   ", "*", "%", "_", "nothing like it", "'; DROP TABLE campaigns", "9" * 30])
+def test_a_search_that_finds_nothing_says_what_is_found(site, owner, items, text):
+    """Signs of patterns are letters like others."""
+    page = site.browser(owner).get("search", search_term=text)
+
+    assert page.status_int == 200
+    assert not page.html.select("main section")
+
+
 def test_a_batch_id_is_found(site, owner, items):
-    """As it stands in the mail of the batch system, with the process and all."""
+    """That of a job leads to the job, that of a cluster or of a job that is not known to the submission."""
+    browser = site.browser(owner)
     page = site.program(owner).get("submission", items.ids["submission_id"], fmt="json").json
     cluster, _, schedd = page["submission"]["batch_id"].partition("@")
 
-    answer = site.browser(owner).get("search", search_term=f"{cluster}.7@{schedd}")
-
-    assert answer.headers["Location"] == page["submission"]["url"]
+    assert browser.get("search", search_term=page["jobs"][0]["batch_id"]).headers["Location"] == page["jobs"][0]["url"]
+    for text in (f"{cluster}.9999@{schedd}", f"{cluster}@{schedd}"):
+        assert browser.get("search", search_term=text).headers["Location"] == page["submission"]["url"]
 
 
 def test_the_tag_of_values_does_not_depend_on_form_tokens():

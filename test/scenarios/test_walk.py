@@ -301,7 +301,8 @@ def test_one_job_is_chosen_and_removed(service, tab):
 
     tab.get_by_role("checkbox", name=re.compile("Choose job")).first.check()
     tab.locator(".bulk").get_by_role("button", name="Remove jobs…").click()
-    tab.get_by_role("dialog").get_by_role("button", name="Remove jobs").click()
+    expect(tab.get_by_text("Nothing has been done yet.")).to_be_visible()
+    tab.get_by_role("button", name="Remove 1 job", exact=True).click()
 
     expect(tab.get_by_text("1 job removed", exact=True)).to_be_visible()
     expect(tab.locator("[data-live=figures]")).to_contain_text("1 removed", timeout=PATIENCE_MS)
@@ -356,7 +357,8 @@ def test_a_launch_of_a_held_stage_is_kept_and_let_go(service, tab):
     tab.get_by_role("button", name="Allow launches again").click()
     tab.goto(service.address("held_launches"))
     row.get_by_role("checkbox").check()
-    tab.get_by_role("button", name="Release launches").click()
+    tab.get_by_role("button", name="Release launches…").click()
+    tab.get_by_role("button", name="Release 1 launch", exact=True).click()
     expect(tab.get_by_role("row", name=re.compile("walk_held"))).to_have_count(0)
     tab.goto(service.address("stage", number))
     eventually(tab, tab.locator("[data-live=submissions] tbody .chip").first, re.compile("Located"))

@@ -1864,6 +1864,25 @@ def dashboard_quiet() -> dict[str, Any]:
     return dashboard() | {"states": [], "trouble": [], "jobs_now": {}, "failures": [], "busiest": [], "figures": []}
 
 
+def search() -> dict[str, Any]:
+    found = {"text": "mc2026a_bnb_nu_cosmic", "note": "inactive", "url": url("campaign", campaign_id=2417)}
+    return frame(
+        page_url=url("search", search_term="mc2026a"),
+        wanted="mc2026a",
+        submission_id=None,
+        straight="",
+        groups=[
+            {"kind": "Campaigns", "results": [found], "more_url": url("campaigns", text="mc2026a"), "is_cut": True},
+            {"kind": "Stages", "results": [found], "more_url": "", "is_cut": True},
+            {"kind": "Tags", "results": [found | {"note": ""}], "more_url": "", "is_cut": False},
+        ],
+    )
+
+
+def search_nothing() -> dict[str, Any]:
+    return search() | {"groups": []}
+
+
 def upload_checked() -> dict[str, Any]:
     return frame(
         file_name="mc2026a.ini",
@@ -2071,6 +2090,8 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("watches", watches_none),
         ("watches", watches_refused),
         ("held_launches", held_launches_no_match),
+        ("search", search),
+        ("search", search_nothing),
         ("bulk", bulk),
         ("bulk", bulk_nothing),
         ("tags", tags),

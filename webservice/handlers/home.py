@@ -6,9 +6,10 @@ from poms.webservice.errors import Invalid
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Page
 from poms.webservice.handlers.params import choice, text
 from poms.webservice.handlers.routing import Known, Need, Routes
-from poms.webservice.services import lookups, people
+from poms.webservice.services import people
 from poms.webservice.services.pages import home as home_pages
 from poms.webservice.services.pages import launches as launch_pages
+from poms.webservice.services.pages import search as search_pages
 
 routes = Routes()
 VIEW = Need("view", "experiment")
@@ -27,16 +28,14 @@ def agents(call: Call) -> Answer:
     return Page(launch_pages.agents_page(call.core, call.actor))
 
 
-@routes.answer("search", permission=VIEW, words=("quick_search",), arguments={"search_term": text(limit=200)})
+@routes.page("search", "search.html", permission=VIEW, words=("quick_search",),
+             arguments={"search_term": text(limit=200)})
 def search(call: Call) -> Answer:
-    """Straight to the submission that is meant, else the campaigns whose names fit."""
-    wanted = call["search_term"]
-    found = lookups.find_submission_id(call.core, call.actor.experiment, wanted)
+    """Straight to what is meant if that is beyond doubt, else everything that fits."""
+    found = search_pages.search_page(call.core, call.actor, call.url, call["search_term"])
     if call.wants == "json":
-        return Data({"submission_id": found})
-    if found is not None:
-        return Elsewhere(call.url("submission", submission_id=found))
-    return Elsewhere(call.url("campaigns", view="all", text=wanted.replace("*", " ").strip()))
+        return Data(found)
+    return Elsewhere(found["straight"]) if found["straight"] else Page(found)
 
 
 @routes.change("update_session_experiment", permission=Known("everybody may change to an experiment of their own"),
