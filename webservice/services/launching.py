@@ -100,7 +100,7 @@ class Prepared:
     request: LaunchRequest
     stage: CampaignStage
     campaign: Campaign
-    launcher: Experimenter
+    launcher: Actor
     dataset: str
     slice: Slice | None
     split_position: Mapping[str, Any] | None
@@ -163,7 +163,7 @@ def find_by_key(core: Core, key: str, *, stage_id: int | None = None) -> Outcome
 def prepare(core: Core, actor: Actor, request: LaunchRequest, *, peek: bool = False) -> Prepared:
     """Work out dataset, parameters, command and environment of a launch."""
     with core.db.read() as session:
-        found = _look_up(session, load_stage(session, request.stage_id, actor.experiment), actor.experimenter_id)
+        found = _look_up(session, load_stage(session, request.stage_id, actor.experiment))
     return _work_out(core, actor, request, found, peek=peek)
 
 
@@ -177,7 +177,7 @@ def settle_owed(core: Core, launch_id: int, epoch: int) -> Outcome:
         request = LaunchRequest.from_document(row.request)
         stage = load_stage(session, row.campaign_stage_id, row.experiment)
         actor = act_for(session, row.launcher, stage, request.role)
-        found = _look_up(session, stage, row.launcher)
+        found = _look_up(session, stage)
     prepared = _work_out(core, actor, request, found)
     for _ in range(SPLIT_RETRIES):
         try:
@@ -257,24 +257,22 @@ class _Found:
     """What the database says of a launch before it is worked out. ``consumers``: stages that its output feeds."""
 
     stage: CampaignStage
-    launcher: Experimenter
     consumers: int
     hold_reason: str
 
 
-def _look_up(session: Session, stage: CampaignStage, launcher_id: int) -> _Found:
+def _look_up(session: Session, stage: CampaignStage) -> _Found:
     consumers = session.scalars(
         select(CampaignDependency.consumer_campaign_stage_id)
         .where(CampaignDependency.provider_campaign_stage_id == stage.campaign_stage_id)).all()
-    return _Found(stage, session.get_one(Experimenter, launcher_id),
-                  len(set(consumers) - {stage.campaign_stage_id}), held_because(session, stage))
+    return _Found(stage, len(set(consumers) - {stage.campaign_stage_id}), held_because(session, stage))
 
 
 def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: _Found, *, peek: bool = False) -> Prepared:
-    stage, launcher = found.stage, found.launcher
+    stage = found.stage
     _require_launchable(core, actor, stage)
     if found.hold_reason and not peek:
-        return Prepared(request, stage, stage.campaign, launcher, "", None, None, _no_plan(stage), found.hold_reason)
+        return Prepared(request, stage, stage.campaign, actor, "", None, None, _no_plan(stage), found.hold_reason)
     # Only ``peek`` shows a plan for a held stage; a held launch works its dataset out when it is released.
     piece, position = _next_slice(core, stage, request, peek=peek)
     dataset = request.dataset_override or (piece.dataset if piece else _no_none(stage.dataset))
@@ -282,10 +280,10 @@ def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: _Found, *
         core.backends.data(stage.experiment).define(request.dataset_override, request.define)
     begin, learned = policies.beginning(core, stage, _command_of(stage, request))
     wanted = replace(request, param_overrides=tuple(parameters.merge(request.param_overrides, begin)))
-    plan = _plan(core, stage, launcher, wanted, dataset, found.consumers)
+    plan = _plan(core, stage, actor, wanted, dataset, found.consumers)
     derived = request.kind == "dependency" and request.dataset_override and not peek
     delivered = tuple(_files_of(core, stage, dataset)) if derived else ()
-    return Prepared(request, stage, stage.campaign, launcher, dataset, piece, position, plan, found.hold_reason,
+    return Prepared(request, stage, stage.campaign, actor, dataset, piece, position, plan, found.hold_reason,
                     delivered, learned)
 
 
@@ -348,7 +346,7 @@ def split_in_force(stage: CampaignStage, *, test: bool) -> tuple[str, Mapping[st
     return stage.cs_split_type or "", stage.cs_last_split
 
 
-def _plan(core: Core, stage: CampaignStage, launcher: Experimenter, request: LaunchRequest, dataset: str,
+def _plan(core: Core, stage: CampaignStage, launcher: Actor, request: LaunchRequest, dataset: str,
           consumers: int) -> LaunchPlan:
     campaign, job_type, setup = stage.campaign, stage.job_type, stage.login_setup
     test = request.test or campaign.campaign_type == "test"
@@ -436,11 +434,13 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
     now = core.clock()
     request = prepared.request
     with core.db.write() as session:
-        row = _owed_row(session, owed) if owed else None
-        campaign = session.get_one(Campaign, prepared.campaign.campaign_id, with_for_update={"key_share": True})
-        stage = session.get_one(CampaignStage, request.stage_id, with_for_update={"key_share": True})
-        row = row or _new_row(request, "queued", stage, actor.experimenter_id, now)
-        if not owed:
+        campaign_id, stage_id = prepared.campaign.campaign_id, request.stage_id
+        if owed:
+            row, campaign, stage = _lock_owed(session, owed, campaign_id, stage_id)
+        else:
+            campaign = session.get_one(Campaign, campaign_id, with_for_update={"key_share": True})
+            stage = session.get_one(CampaignStage, stage_id, with_for_update={"key_share": True})
+            row = _new_row(request, "queued", stage, actor.experimenter_id, now)
             session.add(row)
         if prepared.hold_reason:
             row.state, row.hold_reason = "held", prepared.hold_reason
@@ -474,12 +474,18 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
         return Outcome(row.state, row.launch_id, submission.submission_id)
 
 
-def _owed_row(session: Session, owed: tuple[int, int]) -> Launch:
+def _lock_owed(session: Session, owed: tuple[int, int], campaign_id: int,
+               stage_id: int) -> tuple[Launch, Campaign, CampaignStage]:
+    """The launch, its campaign and its stage, locked in this order by one statement."""
     launch_id, epoch = owed
-    row = session.get_one(Launch, launch_id, with_for_update=True)
+    row, campaign, stage = session.execute(
+        select(Launch, Campaign, CampaignStage).select_from(Launch)
+        .join(Campaign, Campaign.campaign_id == campaign_id)
+        .join(CampaignStage, CampaignStage.campaign_stage_id == stage_id).where(Launch.launch_id == launch_id)
+        .with_for_update(key_share=True)).one()
     if row.lease_epoch != epoch or row.state != "owed":
         raise TakenOver(f"Launch {launch_id} was taken over by another agent.")
-    return row
+    return row, campaign, stage
 
 
 def _new_row(request: LaunchRequest, state: str, stage: CampaignStage, launcher_id: int, now: datetime) -> Launch:
