@@ -282,6 +282,11 @@ class ExperimentSettings:
     recovery_policies: str = _key("str", "active", "Whether recovery rules are followed (active), only recorded, for "
                                   "people to look at (passive), or not looked at (off).",
                                   check=_one_of("active", "passive", "off"))
+    pause_failure_percent: float = _key("float", "80", "A campaign pauses itself when so many per cent of its last "
+                                        "jobs failed or were removed: its launches wait until a person lets them go. "
+                                        "0: never.", check=_at_least(0))
+    pause_after_jobs: int = _key("int", "100", "How many of its last jobs a campaign is judged by.",
+                                 check=_at_least(1))
     launch_recovery_jobs: bool = _key("bool", "true", "Whether recoveries and next stages are launched without a "
                                       "person's doing; if not they are held launches.")
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from poms.webservice.model import Launch, Submission
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import jobs, launches, submissions
+from poms.webservice.services import jobs, launches, pauses, submissions
 from poms.webservice.services.core import Core
 
 
@@ -16,7 +16,8 @@ def run(core: Core, experiment: str) -> str:
     """All duties once; each is a short transaction of its own."""
     failed = fail_unheard_of(core, experiment)
     removed = jobs.remove_long_held(core, experiment)
-    return f"{failed} launches failed, {removed} held jobs removed"
+    paused = pauses.run(core, experiment)
+    return f"{failed} launches failed, {removed} held jobs removed, {paused} campaigns paused"
 
 
 def fail_unheard_of(core: Core, experiment: str) -> int:

@@ -46,6 +46,9 @@ class Campaign(Base):
     last_activity_at: Mapped[datetime] = mapped_column(UtcDateTime)
     held_by: Mapped[int | None] = mapped_column(ForeignKey("experimenters.experimenter_id"))
     held_reason: Mapped[str | None] = mapped_column(Text)
+    paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    paused_reason: Mapped[str | None] = mapped_column(Text)
+    judged_from: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     stages: Mapped[list[CampaignStage]] = relationship(back_populates="campaign")
 

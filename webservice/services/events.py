@@ -56,6 +56,7 @@ KINDS = {
     "person.changed": "Person or role changed",
     "campaign.held": "Campaign launches held",
     "campaign.released": "Campaign launches allowed",
+    "campaign.paused": "Campaign paused itself",
     "experiment.held": "Experiment launches held",
     "experiment.released": "Experiment launches allowed",
     "service.launches": "Launches of the whole service held or allowed",

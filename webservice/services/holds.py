@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from poms.webservice.errors import NotFound
 from poms.webservice.model import Campaign, CampaignStage, Experiment, Launch, ServiceSetting
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import events, permissions, schedules
+from poms.webservice.services import events, pauses, permissions, schedules
 from poms.webservice.services.core import Core
 
 LAUNCHES = "launches"
@@ -68,7 +68,8 @@ def hold_campaign(core: Core, actor: Actor, campaign_id: int, *, hold: bool, rea
         campaign = session.get(Campaign, campaign_id, with_for_update=True)
         if campaign is None or campaign.experiment != actor.experiment:
             raise NotFound(f"There is no campaign {campaign_id} in {actor.experiment}.")
-        if (campaign.held_by is not None) == hold:
+        was_paused = not hold and pauses.let_go(campaign, now)
+        if (campaign.held_by is not None) == hold and not was_paused:
             return False
         campaign.held_by = actor.experimenter_id if hold else None
         campaign.held_reason = (reason or None) if hold else None

@@ -239,6 +239,8 @@ def held_because(session: Session, stage: CampaignStage) -> str:
     campaign = stage.campaign
     if campaign is not None and campaign.held_by is not None:
         return f"Campaign {campaign.name} launches currently held" + _because(campaign.held_reason)
+    if campaign is not None and campaign.paused_at is not None:
+        return f"Campaign {campaign.name} paused itself" + _because(campaign.paused_reason)
     experiment, service = session.execute(
         select(Experiment, ServiceSetting).outerjoin(ServiceSetting, ServiceSetting.name == "launches")
         .where(Experiment.experiment == stage.experiment)).one()

@@ -42,6 +42,7 @@ from poms.webservice.services.pages.common import (
     whole_campaign,
 )
 from poms.webservice.services.pages.home import stage_strips
+from poms.webservice.services.pages.pauses import pause_notice
 from poms.webservice.services.pages.timeline import stage_timeline
 
 PAGE = 50
@@ -222,7 +223,8 @@ def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[
     by_number = {stage.campaign_stage_id: row for stage, row in zip(stages, rows, strict=True)}
     counts = add_counts(row["counts"] for row in rows)
     return {
-        **head, "face": "overview", "notices": _notices(campaign, rows), "figures": _figures(rows, counts),
+        **head, "face": "overview", "notices": _notices(campaign, rows, url, may_do=head["may"]["launch"]),
+        "figures": _figures(rows, counts),
         "stages": rows, "counts": counts, "happened": events, "definition": _definition(campaign, stages, head, url),
         "timeline": timeline,
         "edges": [{"tail": by_number[link.provider_campaign_stage_id]["name"],
@@ -284,7 +286,7 @@ def _why(stage: CampaignStage, newest: Submission | None, links: Any) -> str:
     return f"{what}: {ended:,} of {counted(newest.jobs_expected, 'job')} ended"
 
 
-def _notices(campaign: Campaign, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _notices(campaign: Campaign, rows: list[dict[str, Any]], url: Url, *, may_do: bool) -> list[dict[str, Any]]:
     labels = {status.label for status in NEEDS_PERSON}
     notices = [{"state": row["state"], "title": f"{row['name']}: {row['state']}", "text": row["why"],
                 "actions": [{"label": f"Open {row['name']}", "url": row["url"]}]}
@@ -292,6 +294,8 @@ def _notices(campaign: Campaign, rows: list[dict[str, Any]]) -> list[dict[str, A
     if campaign.held_by is not None:
         notices.insert(0, {"state": "overdue", "title": "Launches of this campaign are held",
                            "text": campaign.held_reason or "", "actions": []})
+    if campaign.paused_at is not None:
+        notices.insert(0, pause_notice(campaign, url, may_do=may_do))
     return notices
 
 

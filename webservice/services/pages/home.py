@@ -25,6 +25,7 @@ from poms.webservice.services.pages.common import (
     stage_state,
     whole_campaign,
 )
+from poms.webservice.services.pages.pauses import paused_campaigns
 from poms.webservice.services.pages.recoveries import questions
 
 BOARD_DAYS = 14
@@ -76,7 +77,8 @@ def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
     board = [_entry(submission, stage, campaign, url, reasons, launches) for submission, stage, campaign, _ in shown]
     failed = _never_begun(session, actor, url, scope, now)
     asked = questions(session, actor, url, mine=scope == "mine")
-    board = failed + asked + board
+    paused = paused_campaigns(session, actor, url, mine=scope == "mine")
+    board = failed + paused + asked + board
     held = session.scalar(select(func.count()).select_from(Launch).where(
         Launch.experiment == actor.experiment, Launch.state == "held")) or 0
     if held:
@@ -85,7 +87,7 @@ def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
                       "why": "Launches of their stage, campaign or experiment are held.", "since": None,
                       "size": counted(held, "launch"),
                       "actions": [{"label": "See held launches", "url": url("held_launches"), "primary": not board}]})
-    return board, total + len(failed) + len(asked) + bool(held)
+    return board, total + len(failed) + len(paused) + len(asked) + bool(held)
 
 
 def _never_begun(session: Session, actor: Actor, url: Url, scope: str, now: Any) -> list[dict[str, Any]]:
