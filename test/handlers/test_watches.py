@@ -122,7 +122,7 @@ def test_a_test_message_is_sent_and_shown(site, browser, owner, channels):
     notify.run(site.core, tasks.take(site.core, "notify", "agent", 60))
 
     page = text_of(browser.get("watches"))
-    assert "test message" in page and "tried again" in page and "no answer" in page
+    assert "test message" in page and "next attempt" in page and "no answer" in page
     assert browser.post("watch_test", {"channel": "fake"}).status_int == 409
 
 

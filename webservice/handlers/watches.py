@@ -17,7 +17,7 @@ VIEW = Need("view", "experiment")
 CHANNEL = text(required=True, limit=40)
 
 
-@routes.page("watches", "watches.html", permission=VIEW)
+@routes.page("watches", "watches.html", permission=VIEW, live_seconds=5)
 def watches(call: Call) -> Answer:
     """What you watch, how you are told, and what you were told."""
     return Page(_page(call))

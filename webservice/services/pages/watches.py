@@ -61,7 +61,7 @@ def _channel(core: Core, actor: Actor, name: str, address: str) -> dict[str, str
         shown["hint"] = core.backends.notifier(name).address_hint
         shown["secret"] = watches.shown_secret(core, actor, name, address) if address else ""
     except PomsError as problem:
-        shown["problem"] = f"This channel cannot be used now: {problem}"
+        shown["problem"] = str(problem)
     return shown
 
 
