@@ -18,7 +18,7 @@ from poms.webservice.demo.records import StageState
 from poms.webservice.services.core import Core
 from poms.webservice.services.samples import Sample
 
-GIVE_UP_SECONDS = 600
+GIVE_UP_SECONDS = 1200
 LOOK_SECONDS = 0.3
 TIME_TO_APPROVE_SECONDS = 30
 

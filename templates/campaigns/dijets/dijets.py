@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def read(path: Path, step: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
         with numpy.load(path, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
         header = json.loads(str(arrays.pop("header")))
-    except (OSError, ValueError, KeyError, EOFError, zlib.error) as problem:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
         raise DijetError(f"{path} cannot be read: {problem}") from problem
     if step and header["step"] != step:
         raise DijetError(f"files of {step} are needed; {path} was made by {header['step']}")
