@@ -23,6 +23,8 @@ SUBMISSION, ATTEMPT = "POMS4_SUBMISSION_ID", "POMS4_LAUNCH_ATTEMPT"
 PROJECT, COMMAND = "SAM_PROJECT_NAME", "POMS4_COMMAND"
 DAGMAN_UNIVERSE = 7
 MAX_HOLD_REASON = 1000
+NOT_ARRIVED = "its input files did not arrive at the schedd"
+"""Why jobs are removed whose submit broke off; the schedd itself says that staging failed."""
 
 # Our job wrapper cannot put a job on hold itself: it ends by one of these signals, and the submit description turns
 # that into a hold with this subcode. They are the last real-time signals, which no program uses by accident.
@@ -34,9 +36,10 @@ JOB_ATTRIBUTES = (
     "JobStartDate", "JobCurrentStartDate", "CompletionDate", "ExitBySignal", "ExitCode", "ExitSignal", "HoldReason",
     "HoldReasonCode", "HoldReasonSubCode", "NumJobStarts", "NumShadowStarts", "NumJobReconnects",
     "RemoteWallClockTime", "RemoteUserCpu", "RemoteSysCpu", "ResidentSetSize", "RequestMemory", "RemoteHost",
-    "LastRemoteHost", "MATCH_GLIDEIN_Site", "MATCH_EXP_JOB_GLIDEIN_Site", "ServerTime")
+    "LastRemoteHost", "MATCH_GLIDEIN_Site", "MATCH_EXP_JOB_GLIDEIN_Site", "ServerTime", "StageInFinish", "RemoveReason")
 CLUSTER_ATTRIBUTES = ("ClusterId", "ProcId", "JobUniverse", SUBMISSION, ATTEMPT, "TotalSubmitProcs", PROJECT, COMMAND,
-                      "SAM_PROJECT", "Cmd", "Args", "Arguments", "Env", "Environment", "DAG_NodesTotal", "DAGManJobId")
+                      "SAM_PROJECT", "Cmd", "Args", "Arguments", "Env", "Environment", "DAG_NodesTotal", "DAGManJobId",
+                      "JobStatus", "HoldReasonCode", "StageInFinish", "RemoveReason", "QDate", "ServerTime")
 GROUP_ATTRIBUTES = (SUBMISSION, "JobStatus", "HoldReasonCode", "HoldReasonSubCode", "JobUniverse")
 
 # condor_hold adds who held it, which is always the service's own account.
@@ -112,6 +115,22 @@ def ranges(numbers: Collection[int]) -> list[tuple[int, int]]:
         else:
             found.append((number, number))
     return found
+
+
+# ------------------------------------------------------------------------------------ input that did not arrive
+
+
+def is_waiting_for_input(ad: Ad) -> bool:
+    """A job in the queue whose input files are on their way, or will never come."""
+    return ad.get("JobStatus") == 5 and ad.get("HoldReasonCode") == hold_codes.SPOOLING \
+        and ad.get("StageInFinish") is None
+
+
+def is_wreck(ad: Ad) -> bool:
+    """A job that is gone because its submit broke off: it was never there for anybody to be counted."""
+    reason = ad.get("RemoveReason")
+    return ad.get("JobStatus") == 3 and ad.get("StageInFinish") is None and isinstance(reason, str) \
+        and (NOT_ARRIVED in reason or "Staging of job files failed" in reason)
 
 
 # ---------------------------------------------------------------------------------------------------- records

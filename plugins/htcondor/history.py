@@ -80,7 +80,8 @@ def _left(access: Access, schedd: str, position: Position, mine: str,
                     " Raise MAX_HISTORY_LOG or HISTORY_HELPER_MAX_HISTORY there, or name its event_log",
                     extra={"schedd": schedd})
     # Oldest first, as they happened.
-    return [ads.record(row, schedd, ads.final_state(row)) for row in reversed(rows) if ads.is_job(row)], gap
+    return [ads.record(row, schedd, ads.final_state(row)) for row in reversed(rows)
+            if ads.is_job(row) and not ads.is_wreck(row)], gap
 
 
 def _waiting(access: Access, schedd: str, position: Position, mine: str) -> tuple[list[JobRecord], dict[int, set[int]]]:

@@ -17,6 +17,8 @@ from poms.webservice.errors import ConfigurationError
 from poms.webservice.interfaces import Setting
 
 ACCESS_VARIABLE = "POMS_HTCONDOR"
+TRY_AGAIN_STATUS = 75
+"""Exit status of jobsub_submit when a schedd did not answer: the launch is no worse for being made again."""
 
 SETTINGS = (
     Setting("collector", "str", "", "host:port of the collector; empty means that of this machine's configuration."),

@@ -19,8 +19,8 @@ from typing import TypeVar
 
 from poms.plugins.htcondor import ads, events, history
 from poms.plugins.htcondor.access import Access, Row, find_program, open_access
-from poms.plugins.htcondor.options import SETTINGS, Options, options_from
-from poms.webservice.errors import PomsError
+from poms.plugins.htcondor.options import SETTINGS, TRY_AGAIN_STATUS, Options, options_from
+from poms.webservice.errors import BackendUnavailable, PomsError
 from poms.webservice.interfaces import (
     Departures,
     FoundCluster,
@@ -68,7 +68,13 @@ class PoolReader:
         self._gaps: set[str] = set()
         self._lock = threading.Lock()
 
-    def find(self, submission_id: int) -> list[FoundCluster]:
+    def find(self, submission_id: int, remove: Callable[[str, list[int]], None], *,
+             is_over: bool = False) -> list[FoundCluster]:
+        """Clusters of a submission, without those that are nothing because their submit broke off.
+
+        ``remove(schedd, clusters)`` takes such wrecks out of the queue. ``is_over``: no submit is under way any more;
+        otherwise one whose input has not arrived is doubt until ``spooling_grace_seconds`` are over.
+        """
         mine = f"{ads.of_submissions([submission_id])} && ({self.mine})"
         lookback = self.options.history_lookback_seconds
         since = f"time() - EnteredCurrentStatus > {int(lookback)}" if lookback else None
@@ -77,9 +83,23 @@ class PoolReader:
             # The queue first: a job that leaves in between is then in the history.
             rows = self._access.query(schedd, mine, ads.CLUSTER_ATTRIBUTES)
             rows += self._access.history(schedd, mine, ads.CLUSTER_ATTRIBUTES, since=since)
-            return ads.clusters(rows, schedd)
+            broken = self._broken_off(rows, schedd, is_over=is_over)
+            if any(ads.is_waiting_for_input(row) for row in rows if row["ClusterId"] in broken):
+                remove(schedd, broken)
+            return ads.clusters([row for row in rows if row["ClusterId"] not in broken], schedd)
 
         return [cluster for found in self.each(look) for cluster in found]
+
+    def _broken_off(self, rows: Sequence[Row], schedd: str, *, is_over: bool) -> list[int]:
+        """Clusters of which no job's input ever arrived."""
+        arrived = {row["ClusterId"] for row in rows if not (ads.is_waiting_for_input(row) or ads.is_wreck(row))}
+        for row in rows:
+            age = (row.get("ServerTime") or 0) - (row.get("QDate") or 0)
+            if ads.is_waiting_for_input(row) and row["ClusterId"] not in arrived and not is_over \
+                    and age < self.options.spooling_grace_seconds:
+                raise BackendUnavailable(f"The input files of cluster {row['ClusterId']} are still on their way to "
+                                         f"schedd {schedd}; whether they arrive is not known yet.")
+        return sorted({row["ClusterId"] for row in rows} - arrived)
 
     def snapshot(self) -> PoolSnapshot:
         taken_at = self._clock()
@@ -153,8 +173,12 @@ class PoolReader:
     def _live_record(self, row: Row, schedd: str) -> JobRecord | None:
         if not ads.is_job(row):
             return None
+        # One whose input is on its way may still turn out never to have been there.
         age = row.get("ServerTime", 0) - row.get("EnteredCurrentStatus", 0)
-        state = ads.live_state(row, is_stuck=age > self.options.spooling_grace_seconds)
+        is_stuck = age > self.options.spooling_grace_seconds
+        state = ads.live_state(row, is_stuck=is_stuck)
+        if ads.is_waiting_for_input(row) and not is_stuck:
+            return None
         return None if state is None else self._by_our_clock(ads.record(row, schedd, state), row)
 
     def _by_our_clock(self, record: JobRecord, row: Row) -> JobRecord:
@@ -233,6 +257,9 @@ def judge(plan: LaunchPlan, result: TransportResult, found: Collection[FoundClus
         known = [batch_id for batch_id in dict.fromkeys(printed) if batch_id in queued]
         ids = (*known, *(batch_id for batch_id in queued if batch_id not in known))
         return SubmitOutcome("started", ids, result.reason, result.exit_status)
+    if result.exit_status == TRY_AGAIN_STATUS:
+        return SubmitOutcome("unclear", message="The batch system did not answer when jobs were to be submitted.",
+                             exit_status=result.exit_status)
     if printed:
         message = f"The launch printed the job id {printed[0]}, but no schedd of this pool has such a job of it."
     else:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from poms.plugins.htcondor import ads, description, projects, sandboxes, wrapper
 from poms.plugins.htcondor.access import Access, open_access
-from poms.plugins.htcondor.options import ACCESS_VARIABLE, Options, read_document
+from poms.plugins.htcondor.options import ACCESS_VARIABLE, TRY_AGAIN_STATUS, Options, read_document
 from poms.webservice.errors import BackendUnavailable, Invalid, PomsError
 from poms.webservice.rules import hold_codes
 from poms.webservice.rules import jobsub_options as jobsub
@@ -77,13 +77,18 @@ def submit(access: Access, options: Options, directory: Path, request: jobsub.Re
 
 def _await_spooled(access: Access, options: Options, schedd: str, cluster: int) -> None:
     """Return when the schedd has let the jobs go: until then a person's hold would be undone by it."""
+    waiting = f"ClusterId == {cluster} && JobStatus == 5 && HoldReasonCode == {hold_codes.SPOOLING}"
     deadline = time.monotonic() + options.timeout_seconds
     while time.monotonic() < deadline:
-        if not access.query(schedd, f"ClusterId == {cluster} && JobStatus == 5 && HoldReasonCode == "
-                            f"{hold_codes.SPOOLING}", ["ClusterId"], limit=1):
-            return
+        try:
+            if not access.query(schedd, waiting, ["ClusterId"], limit=1):
+                return
+        except BackendUnavailable:
+            pass  # The schedd has the jobs; it may be starting again just now.
         time.sleep(SPOOLED_LOOK_SECONDS)
-    print(f"Warning: schedd {schedd} has not yet let go the jobs of cluster {cluster}; they wait.", file=sys.stderr)
+    # It has their files as well, or we would not be here; restarted while it lets jobs go, it forgets the rest.
+    access.edit(schedd, waiting, "HoldReasonCode", "1")
+    access.act(schedd, "release", f"ClusterId == {cluster} && JobStatus == 5 && HoldReasonCode == 1", "input is there")
 
 
 def choose_schedd(access: Access, options: Options, request: jobsub.Request) -> str:
@@ -217,7 +222,7 @@ def main(words: Sequence[str], surroundings: Mapping[str, str]) -> int:
 def _refuse(problem: PomsError) -> int:
     text = re.sub(r"\s*\n\s*", " ", str(problem))
     print(f"Error: {type(problem).__name__}: {text}", file=sys.stderr)
-    return 1
+    return TRY_AGAIN_STATUS if isinstance(problem, BackendUnavailable) else 1
 
 
 if __name__ == "__main__":

@@ -9,11 +9,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import classad2
 import htcondor2
+
+from poms.plugins.htcondor.ads import NOT_ARRIVED
+
+SENDING_SECONDS = 90.0
+SENDING_PAUSE_SECONDS = 2.0
 
 _ACTIONS = {"hold": htcondor2.JobAction.Hold, "release": htcondor2.JobAction.Release,
             "remove": htcondor2.JobAction.Remove}
@@ -56,11 +62,27 @@ class Worker:
             try:
                 found.spool(result)
             except Exception as problem:
-                found.act(htcondor2.JobAction.Remove, classad2.ExprTree(f"ClusterId == {result.cluster()}"),
-                          "its input files did not arrive at the schedd")
-                raise RuntimeError(f"the input files of cluster {result.cluster()} could not be sent, so it was "
-                                   f"removed: {problem}") from problem
+                self._again(schedd, result, problem)
         return result.cluster()
+
+    def _again(self, schedd: str, result: Any, problem: Exception) -> None:
+        """Send the input files once more, to a schedd that may have been restarted; or take the jobs back."""
+        cluster = classad2.ExprTree(f"ClusterId == {result.cluster()}")
+        deadline = time.monotonic() + SENDING_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                waiting = self._insist(schedd, lambda found: found.query(
+                    f"ClusterId == {result.cluster()} && JobStatus == 5 && StageInFinish =?= undefined", ["ProcId"]))
+                if not waiting:
+                    break  # The schedd has given them up by itself.
+                self._insist(schedd, lambda found: found.spool(result))
+                return
+            except Exception as later:
+                problem = later
+                time.sleep(SENDING_PAUSE_SECONDS)
+        self._insist(schedd, lambda found: found.act(htcondor2.JobAction.Remove, cluster, (NOT_ARRIVED, 0)))
+        raise RuntimeError(f"the input files of cluster {result.cluster()} could not be sent, so it was "
+                           f"removed: {problem}") from problem
 
     def retrieve(self, schedd: str, constraint: str) -> None:
         self._insist(schedd, lambda found: found.retrieve(classad2.ExprTree(constraint)))

@@ -41,12 +41,15 @@ from poms.webservice.interfaces import (
     SubmitOutcome,
     TransportResult,
 )
-from poms.webservice.rules import hold_codes
 
 MAX_OUTPUT_BYTES = 50_000_000
 _STATE = ("ClusterId", "ProcId", "JobStatus", "JobUniverse", attributes.ROLE)
 _HELD, _REMOVED, _COMPLETED = 5, 3, 4
 _SUBMIT_FAILED = re.compile(r"^.*(?:Error: |condor_submit exited with failed status code|ERROR: ).*$", re.MULTILINE)
+
+# What condor_submit says of a schedd that cannot be reached, or that was lost on the way.
+_UNREACHED = re.compile(r"ERROR: .*(?:Failed to connect|Failed to spool|Can't find address|SECMAN:2007|Can't contact)",
+                        re.IGNORECASE)
 
 Jobs = Mapping[tuple[int, int], Row]
 
@@ -82,15 +85,15 @@ class JobsubBatch:
         except OSError as problem:
             return SubmitOutcome("unclear", message=str(problem))
         try:
-            found = self.find(plan.submission_id)
-            if self._is_wreck(plan, result, found):
-                return self._clear_away(plan, result, found)
+            found = self._reader.find(plan.submission_id, self._remove_wrecks, is_over=result.exit_status is not None)
         except BackendUnavailable as problem:
             # What was printed may be true, but only the queue says so.
             return SubmitOutcome("unclear", tuple(printed_ids(result.output)), str(problem), result.exit_status)
         outcome = judge(plan, result, found)
         if outcome.kind != "refused":
             return outcome
+        if _UNREACHED.search(result.output):
+            return replace(outcome, kind="unclear", message=_why(result.output))
         return self._doubt_other_schedds(replace(outcome, message=_why(result.output) or outcome.message), result)
 
     def _doubt_other_schedds(self, outcome: SubmitOutcome, result: TransportResult) -> SubmitOutcome:
@@ -111,28 +114,14 @@ class JobsubBatch:
                                "does not name; add it there, and they are followed.")
         return outcome
 
-    def _is_wreck(self, plan: LaunchPlan, result: TransportResult, found: Collection[FoundCluster]) -> bool:
-        """Whether all that the launch left is clusters whose input never arrived: a submit that failed on its way."""
-        if result.exit_status is None or not found or printed_ids(result.output) \
-                or not _SUBMIT_FAILED.search(result.output):
-            return False
-        if any(cluster.attempt != plan.attempt for cluster in found):
-            return False
-        rows = [row for rows in self._reader.each(lambda schedd: self._access.query(
-            schedd, _of(plan.submission_id, self._reader.mine), ["JobStatus", "HoldReasonCode"])) for row in rows]
-        return bool(rows) and all(row.get("JobStatus") == _HELD and row.get("HoldReasonCode") == hold_codes.SPOOLING
-                                  for row in rows)
-
-    def _clear_away(self, plan: LaunchPlan, result: TransportResult, found: Collection[FoundCluster]) -> SubmitOutcome:
-        ids = tuple(cluster.batch_id for cluster in found)
-        done = self.act("remove", JobSelection(batch_ids=ids), "its submit failed before its input had arrived")
-        if done.refused:
-            return SubmitOutcome("unclear", ids, f"The submit failed and its remains cannot be removed: {done.message}",
-                                 result.exit_status)
-        return SubmitOutcome("refused", message=_why(result.output), exit_status=result.exit_status)
-
     def find(self, submission_id: int) -> list[FoundCluster]:
-        return self._reader.find(submission_id)
+        return self._reader.find(submission_id, self._remove_wrecks)
+
+    def _remove_wrecks(self, schedd: str, clusters: list[int]) -> None:
+        ids = tuple(f"{number}@{schedd}" for number in clusters)
+        done = self.act("remove", JobSelection(batch_ids=ids), ads.NOT_ARRIVED)
+        if done.refused:
+            raise BackendUnavailable(f"What is left of a submit that broke off cannot be removed. {done.message}")
 
     # -------------------------------------------------------------------------------------------- watching
 
@@ -229,10 +218,6 @@ class JobsubBatch:
     def close(self) -> None:
         """End the processes that speak to the pool."""
         self._access.close()
-
-
-def _of(submission_id: int, mine: str) -> str:
-    return f"{ads.of_submissions([submission_id])} && ({mine}) && {LIVE}"
 
 
 def _is_able(row: Row, action: Action) -> bool:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from poms.webservice.errors import PomsError
+from poms.webservice.errors import BackendUnavailable, PomsError
 from poms.webservice.model import Experiment, Submission
 from poms.webservice.rules.statuses import LIVE
 from poms.webservice.services import jobs, launches, submissions
@@ -79,7 +79,12 @@ def _describe(core: Core, experiments: list[str], numbers: set[int]) -> int:
                    Submission.status_id.in_([int(status) for status in LIVE]),
                    Submission.command_executed.is_(None))).all() if numbers else []
     for number, experiment in rows:
-        found = core.backends.jobs(experiment).find(number)
+        try:
+            found = core.backends.jobs(experiment).find(number)
+        except BackendUnavailable as doubt:
+            # Of one submission, e.g. because its input is still on its way: the next cycle asks again.
+            log.info("not described yet", extra={"submission_id": number, "reason": str(doubt)})
+            continue
         if not found:
             continue
         with core.db.write() as session:

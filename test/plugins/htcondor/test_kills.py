@@ -68,6 +68,7 @@ programs = {pool.programs}
 config = none
 default_memory_mb = 500
 timeout_seconds = 30
+spooling_grace_seconds = 20
 """
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -105,6 +106,89 @@ def test_departures_survive_the_death_of_the_schedd(pool, make, submit):
 
     states = {record.batch_id: record.state for record in records}
     assert sorted(states.values()) == [JobState.COMPLETED] * 4 + [JobState.FAILED] * 4
+
+
+def test_an_action_on_a_dead_schedd_is_an_error_and_can_be_repeated(pool, make, submit):
+    """While a schedd is away holding fails; repeated until it answers, every job is held, and others are not."""
+    backend = make()
+    number, _ = submit(backend, "sleep 1000", jobs=3, options="-c false")
+    other, _ = submit(backend, "sleep 1000", jobs=2, options="-c false")
+
+    def is_done():
+        try:
+            result = backend.act("hold", JobSelection(submission_ids=(number,)), "by a test")
+        except BackendUnavailable as condition:
+            assert pool.schedds[0] in str(condition)
+            return False
+        return result.changed + result.unchanged == 3 and not result.refused
+
+    pool.kill("condor_schedd")
+    await_that(is_done, seconds=120)
+
+    assert counts(backend, number) == {(JobState.HELD, 1): 3}
+    assert counts(backend, other) == {(JobState.IDLE, None): 2}
+
+
+BROKEN_OFF = """
+import sys, htcondor2
+collector, schedd, number = sys.argv[1:]
+found = htcondor2.Schedd(htcondor2.Collector(collector).locate(htcondor2.DaemonType.Schedd, schedd))
+found.submit(htcondor2.Submit(f"executable = /bin/true\\ntransfer_input_files = /etc/hostname\\n"
+                              f"MY.POMS4_SUBMISSION_ID = {number}\\n"), count=3, spool=True)
+"""
+
+
+@pytest.fixture
+def break_off(pool):
+    """``break_off()`` submits and dies before the input files are sent; the submission's id."""
+    pytest.importorskip("htcondor2", reason="htcondor: the Python package htcondor is not installed")
+
+    def build():
+        number = next(numbers)
+        subprocess.run([sys.executable, "-c", BROKEN_OFF, pool.collector, pool.schedds[0], str(number)], check=True,
+                       timeout=120, env={**os.environ, "CONDOR_CONFIG": os.devnull,
+                                         "_CONDOR_SEC_TOKEN_DIRECTORY": str(pool.token_directory)})
+        return number
+    return build
+
+
+def test_a_submit_whose_input_is_on_its_way_is_doubt(make, break_off):
+    """Whether there will be jobs is not known yet: nobody may launch again, and no job is counted one by one."""
+    backend = make()
+    number = break_off()
+
+    with pytest.raises(BackendUnavailable, match="on their way"):
+        backend.find(number)
+    assert counts(backend, number) == {(JobState.IDLE, None): 3}
+    assert backend.jobs([number]) == []
+
+
+def test_the_remains_of_a_submit_that_broke_off_are_nothing(pool, make, break_off):
+    """After the grace they are taken away, are no cluster of the submission, and never were jobs of it."""
+    backend = make(spooling_grace_seconds=0.0)
+    cursor = backend.departed("").cursor
+    number = break_off()
+
+    assert await_that(lambda: backend.find(number) == [], seconds=60)
+
+    await_that(lambda: not pool.run("condor_q", "-name", pool.schedds[0], "-allusers", "-constraint",
+                                    f"POMS4_SUBMISSION_ID == {number}", "-af", "ClusterId").stdout.strip())
+    assert counts(backend, number) == {}
+    assert [record for record in backend.departed(cursor).records if record.submission_id == number] == []
+    assert backend.find(number) == []
+
+
+def test_jobs_that_a_person_removed_are_still_jobs(make, submit):
+    """Removed before they ran, they are found and recorded: the launch is not made again."""
+    backend = make()
+    cursor = backend.departed("").cursor
+    number, outcome = submit(backend, "exit 0", jobs=2, options="-c false")
+    backend.act("remove", JobSelection(submission_ids=(number,)), "not wanted")
+
+    records, _ = ended(backend, number, 2, cursor)
+
+    assert {record.state for record in records} == {JobState.REMOVED}
+    assert [cluster.batch_id for cluster in backend.find(number)] == list(outcome.batch_ids)
 
 
 def test_a_submit_to_a_dead_schedd_is_not_called_started(pool, make, submit):
