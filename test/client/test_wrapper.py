@@ -172,6 +172,16 @@ def test_attributes_that_are_there_already_are_not_added_again(launch_host, camp
     assert [word for word in words if "POMS4" in word] == ["+POMS4_CAMPAIGN_ID=4"]
 
 
+def test_monitoring_can_group_jobs(launch_host, campaign):
+    """By submission, stage and the tags of the campaign; a text, not an expression."""
+    launch_host.run("file:///bin/true", POMS_CAMPAIGN_ID=campaign.stage("gen"), POMS_CAMPAIGN_TAGS=',mc, "x" == 1')
+    launch_host.run("-l", '+FIFE_CATEGORIES=\\"own\\"', "file:///bin/true", POMS_CAMPAIGN_ID=campaign.stage("gen"))
+
+    first, second = (attributes_of(one["words"]) for one in launch_host.given)
+    assert first["FIFE_CATEGORIES"] == f"POMS_TASK_ID_1,POMS_CAMPAIGN_ID_{campaign.stage('gen')},mc,_x_ == 1"
+    assert second["FIFE_CATEGORIES"] == "own"
+
+
 @pytest.mark.parametrize("status", [0, 3])
 def test_the_exit_status_is_that_of_jobsub(launch_host, campaign, status):
     """And what it printed counts, not the status."""

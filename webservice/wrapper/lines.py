@@ -18,6 +18,7 @@ _NUMBERS = ("POMS4_CAMPAIGN_STAGE_ID", "POMS4_CAMPAIGN_ID", "POMS4_SUBMISSION_ID
             "POMS_CAMPAIGN_ID", "POMS_TASK_ID")
 _TEXTS = ("POMS4_CAMPAIGN_STAGE_NAME", "POMS4_CAMPAIGN_NAME", "POMS4_CAMPAIGN_TYPE", "POMS4_TEST_LAUNCH",
           "POMS_LAUNCHER", "POMS_CAMPAIGN_NAME")
+CATEGORIES = "FIFE_CATEGORIES"
 _IN_JOBS = ("POMS_CAMPAIGN_ID", "POMS_TASK_ID", "POMS4_SUBMISSION_ID")
 _ATTRIBUTE = re.compile(r"\s*(?:\+|MY\.)([A-Za-z_][A-Za-z0-9_]*)\s*=", re.IGNORECASE)
 
@@ -57,11 +58,19 @@ def added_words(words: Sequence[str], environment: Mapping[str, str]) -> list[st
         value = environment.get(name, "")
         if name.lower() not in known and value.isascii() and value.isdigit():
             added += ["-l", f"+{name}={value}"]
-    for name in _TEXTS:
-        value = environment.get(name, "")
+    texts = {name: environment.get(name, "") for name in _TEXTS} | {CATEGORIES: _categories(environment)}
+    for name, value in texts.items():
         if name.lower() not in known and value:
             added += ["-l", f"+{name}={quoted(value)}"]
     return added
+
+
+def _categories(environment: Mapping[str, str]) -> str:
+    """The submission, its stage and its tags as monitoring groups jobs; "" without a submission's number."""
+    numbers = {name: environment.get(name, "") for name in ("POMS_TASK_ID", "POMS_CAMPAIGN_ID")}
+    known = [f"{name}_{value}" for name, value in numbers.items() if value.isascii() and value.isdigit()]
+    tags = [tag.strip() for tag in environment.get("POMS_CAMPAIGN_TAGS", "").split(",") if tag.strip()]
+    return ",".join([*known, *tags]) if known else ""
 
 
 def quoted(text: str) -> str:
