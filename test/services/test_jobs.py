@@ -369,3 +369,15 @@ def test_a_submission_that_still_grows_does_not_end(world, number):
     assert world.get(number).jobs_expected == 2
     _take(world, number)
     assert (world.status(number), _counts(world, number)) == (Status.COMPLETED, {"completed": 2})
+
+
+def test_jobs_that_came_and_went_between_two_cycles_are_described(world, campaign):
+    """A report that never came is made up for, also when no job of the submission was ever seen alive."""
+    world.batch.answer("lost")
+    number = world.submission(campaign, "gen")
+    world.batch.end(number)
+    assert world.get(number).jobsub_job_id is None
+
+    world.poll()
+
+    assert world.get(number).jobsub_job_id == world.batch.of(number)[0].batch_id.replace(".0@", "@")

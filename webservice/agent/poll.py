@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 
 from poms.webservice.errors import BackendUnavailable, PomsError
 from poms.webservice.model import Experiment, Submission
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 DETAIL_LIMIT = 2_000
 """Submissions whose single jobs are read in one cycle; the others' follow in the next ones."""
+
+DESCRIBED_AT_ONCE = 50
+"""Each is a question to the batch system; there are many only when a whole history is read again."""
 
 VANISHED_GRACE = timedelta(minutes=2)
 
@@ -63,7 +66,9 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
     touched = jobs.ingest(core, experiments, jobs.Poll(snapshot.counts, departures.records, tuple(details),
                                                        snapshot.taken_at, snapshot.growing),
                           task=lease.name, epoch=lease.epoch, cursor=departures.cursor)
-    described = _describe(core, experiments, set(changed))
+    # Also those whose jobs came and went between two cycles, and were never seen alive.
+    left = sorted({record.submission_id for record in departures.records}, reverse=True)[:DETAIL_LIMIT]
+    described = _describe(core, experiments, {*changed, *left})
     vanished = jobs.forget_vanished(core, experiments, VANISHED_GRACE)
     live = sum(item.count for item in snapshot.counts)
     return (f"{live:,} live jobs, {len(departures.records):,} left, {touched:,} submissions changed"
@@ -71,13 +76,15 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
 
 
 def _describe(core: Core, experiments: list[str], numbers: set[int]) -> int:
-    """Fill in job id, project and command of live submissions whose launch answer was lost."""
+    """Fill in job id, project and command of submissions whose launch answer, or report, was lost."""
     with core.db.read() as session:
         rows = session.execute(
             select(Submission.submission_id, Submission.experiment)
             .where(Submission.experiment.in_(experiments), Submission.submission_id.in_(numbers),
-                   Submission.status_id.in_([int(status) for status in LIVE]),
-                   Submission.command_executed.is_(None))).all() if numbers else []
+                   or_(Submission.jobsub_job_id.is_(None),
+                       and_(Submission.status_id.in_([int(status) for status in LIVE]),
+                            Submission.command_executed.is_(None))))
+            .order_by(Submission.submission_id).limit(DESCRIBED_AT_ONCE)).all() if numbers else []
     for number, experiment in rows:
         try:
             found = core.backends.jobs(experiment).find(number)
