@@ -12,7 +12,7 @@ from poms.webservice.errors import Conflict, NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, RecoveryDecision, RecoveryFile, RecoveryRound
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import launching, policies, recoveries
+from poms.webservice.services import jobs, launching, policies, recoveries, wrapup
 from poms.webservice.services.launching import LaunchRequest
 from poms.webservice.testing.fixtures import make_service
 from poms.webservice.testing.workload import Workload, asked_mb, exits, needs
@@ -443,3 +443,67 @@ def test_passive_rules_judge_what_stays_failed(world, campaign):
     assert world.status(number) is Status.FAILED
     assert [(row.state, row.files) for row in decisions(world)] == [("passive", 10)]
     assert world.launches(kind="recovery") == []
+
+
+def test_passive_rules_that_become_active_take_over(world, campaign):
+    """What passive rules noted of a failed submission gives way to what active ones do about it."""
+    made = campaign("passive\nwhen exit 9: retry")
+    work = Workload(world, exits(dict.fromkeys(names(*range(1, 11)), 9)))
+    number = first(world, work, made)
+    world.change(CampaignStage, made.stage("gen"), recovery_policy="when exit 9: retry")
+
+    wrapup.force_located(world.core, "me", "samdev", number)
+    world.wrap_up()
+
+    assert [(row.state, row.files) for row in decisions(world)] == [("launched", 10)]
+    assert len(world.launches(kind="recovery")) == 1
+    assert world.launches(kind="dependency") == []
+
+
+def test_rules_written_while_a_recovery_of_the_list_runs(world, campaign):
+    """The recovery is judged by the rules, and the next stage is not forgotten."""
+    made = campaign(None, recoveries=[("process_status", [])])
+    work = Workload(world, lambda name, asked: exits({names(1)[0]: 1})(name, asked) if work.runs[name] < 2 else {})
+    first(world, work, made)
+    world.change(CampaignStage, made.stage("gen"), recovery_policy="otherwise: stop")
+
+    work.until_done()
+
+    assert len(world.launches(kind="recovery")) == 1
+    assert len(world.launches(kind="dependency")) == 1
+
+
+def test_a_recovery_that_was_removed_keeps_the_next_stage_waiting(world, campaign):
+    """Until somebody calls it Located: nothing goes on that nobody has looked at."""
+    made = campaign("when exit 1: retry")
+    work = Workload(world, exits({names(1)[0]: 1}))
+    first(world, work, made)
+    work.launch_all()
+    (recovery,) = [row.submission_id for row in world.launches(kind="recovery")]
+    jobs.act(world.core, "me", "samdev", "remove", [recovery], mark=Status.REMOVED)
+    world.wrap_up()
+    before = world.launches(kind="dependency")
+    world.change(CampaignStage, made.stage("gen"), recovery_policy="when exit 1: give up\notherwise: give up")
+
+    wrapup.force_located(world.core, "me", "samdev", recovery)
+    world.wrap_up()
+
+    assert before == []
+    assert len(world.launches(kind="dependency")) == 1
+
+
+def test_wrap_up_twice_writes_nothing_twice(world, campaign):
+    """A finding that is stored again, as after a crash of the agent, changes nothing."""
+    made = campaign("when exit 1: retry\nwhen exit 3: stop")
+    work = Workload(world, exits({names(1)[0]: 1, names(2)[0]: 3}))
+    number = world.submission(made, "gen")
+    world.poll()
+    work.run(number)
+    candidate = wrapup.describe(world.core, number, "samdev")
+    finding = wrapup.judge(world.core, candidate)
+
+    assert wrapup.store(world.core, candidate, finding)
+    assert not wrapup.store(world.core, candidate, finding)
+
+    assert [row.state for row in decisions(world)] == ["launched", "asking"]
+    assert len(world.launches(kind="recovery")) == 1

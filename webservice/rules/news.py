@@ -31,7 +31,8 @@ USUAL = ("finished", "attention", "approval", "held")
 _BY_STATUS = {"Located": "finished", "Held": "attention", "Failed": "attention", "LaunchFailed": "attention",
               "Awaiting Approval": "approval", "Removed": "stopped", "Cancelled": "stopped"}
 _BY_KIND = {
-    "schedule.refused": "attention", "schedule.missed": "attention",
+    "schedule.refused": "attention", "schedule.missed": "attention", "recovery.asked": "attention",
+    "campaign.paused": "attention",
     "launch.held": "held", "stage.held": "held", "stage.released": "held", "campaign.held": "held",
     "campaign.released": "held", "experiment.held": "held", "experiment.released": "held",
     "service.launches": "held", "recovery.owed": "recovery", "dependency.owed": "next",
@@ -53,7 +54,8 @@ def news_of(kind: str, data: Mapping[str, Any] | None, *, of_submission: bool) -
     if kind == "launch.failed":
         # With a submission the change of its status is the news.
         return None if of_submission else "attention"
-    return _BY_KIND.get(kind)
+    # What passive recovery rules would have asked is asked of nobody.
+    return None if (data or {}).get("passive") else _BY_KIND.get(kind)
 
 
 # ------------------------------------------------------------------------------------ when to tell

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import insert_new
@@ -242,7 +242,12 @@ def _request(failed: Failed, files: Sequence[str], overrides: Sequence[tuple[str
 
 
 def record(session: Session, found: Round, submission: Submission, original: Submission, now: datetime) -> bool:
-    """Write what was decided, in the transaction that owes the launches; False if it was judged before."""
+    """Write what was decided, in the transaction that owes the launches; False if it was judged before.
+
+    What passive rules noted before gives way to what active ones decide.
+    """
+    if not found.passive:
+        _drop_passive(session, found.submission_id)
     if not insert_new(session, RecoveryRound, [{
             "submission_id": found.submission_id, "original_submission_id": found.original_id,
             "experiment": submission.experiment, "depth": found.depth, "passive": found.passive,
@@ -251,9 +256,18 @@ def record(session: Session, found: Round, submission: Submission, original: Sub
     policies.learn(session, submission.campaign_stage_id, found.levels)
     for group in found.groups:
         _record_group(session, found, group, submission, now)
-    if not found.passive and any(group.outcome != "give up" for group in found.groups):
+    is_recovery = submission.recovery_tasks_parent is not None
+    if not found.passive and (is_recovery or any(group.outcome != "give up" for group in found.groups)):
         _wait(session, original, now)
     return True
+
+
+def _drop_passive(session: Session, submission_id: int) -> None:
+    gone = session.execute(delete(RecoveryRound).where(RecoveryRound.submission_id == submission_id,
+                                                       RecoveryRound.passive)).rowcount
+    if gone:
+        session.execute(delete(RecoveryFile).where(RecoveryFile.submission_id == submission_id))
+        session.execute(delete(RecoveryDecision).where(RecoveryDecision.submission_id == submission_id))
 
 
 def _record_group(session: Session, found: Round, group: Group, submission: Submission, now: datetime) -> None:
@@ -306,31 +320,32 @@ def is_waiting(session: Session, original_id: int) -> bool:
 
 
 def settled(session: Session, experiment: str) -> list[int]:
-    """Originals whose next stages wait, and that have nothing outstanding any more."""
-    waiting = session.scalars(select(RecoveryRound.submission_id).where(
-        RecoveryRound.experiment == experiment, RecoveryRound.waiting)).all()
-    return [number for number in waiting if not is_outstanding(session, number)]
+    """Originals whose next stages wait, and that have nothing outstanding any more; one statement for all."""
+    return list(session.scalars(
+        select(RecoveryRound.submission_id)
+        .where(RecoveryRound.experiment == experiment, RecoveryRound.waiting, ~_outstanding())
+        .order_by(RecoveryRound.submission_id)))
 
 
-def is_outstanding(session: Session, original_id: int) -> bool:
-    """Whether a question is open, or a recovery is not Located yet, however it stands."""
+def _outstanding() -> ColumnElement[bool]:
+    """Of a round: whether a question is open, or a recovery of its submission is not Located yet, however it stands."""
     asking = select(RecoveryDecision.recovery_decision_id).where(
-        RecoveryDecision.original_submission_id == original_id, RecoveryDecision.state == "asking").limit(1)
-    if session.scalar(asking) is not None:
-        return True
+        RecoveryDecision.original_submission_id == RecoveryRound.submission_id,
+        RecoveryDecision.state == "asking").exists()
     # A recovery that failed to launch, or that somebody removed, is looked at by a person first.
-    open_launch = (
+    recovering = (
         select(Launch.launch_id).outerjoin(Submission, Submission.submission_id == Launch.submission_id)
-        .where(Launch.parent_submission_id == original_id, Launch.kind == "recovery",
+        .where(Launch.parent_submission_id == RecoveryRound.submission_id, Launch.kind == "recovery",
                or_(and_(Submission.submission_id.is_(None), Launch.state.not_in(("cancelled", "skipped"))),
-                   Submission.status_id != int(Status.LOCATED))).limit(1))
-    return session.scalar(open_launch) is not None
+                   Submission.status_id != int(Status.LOCATED)))).exists()
+    return or_(asking, recovering)
 
 
 def stop_waiting(session: Session, original_id: int) -> bool:
     """Claim the right to go on after a submission; False if it does not wait (any more), or must wait on."""
     row = session.get(RecoveryRound, original_id, with_for_update=True, populate_existing=True)
-    if row is None or not row.waiting or is_outstanding(session, original_id):
+    outstanding = session.scalar(select(_outstanding()).where(RecoveryRound.submission_id == original_id))
+    if row is None or not row.waiting or outstanding:
         return False
     row.waiting = False
     return True

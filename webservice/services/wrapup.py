@@ -371,11 +371,9 @@ def take_over(core: Core, experiment: str) -> int:
     since = core.clock() - timedelta(days=TAKEN_OVER_DAYS)
     count = 0
     for candidate in recoveries_due(core, experiment, since):
-        policy = _policy(core, candidate)
-        if policy is None:
-            continue
         with _undecided(core, candidate, Counter()):
-            count += _take_over(core, candidate, policy)
+            policy = _policy(core, candidate)
+            count += policy is not None and _take_over(core, candidate, policy)
     return count
 
 
@@ -387,6 +385,8 @@ def recoveries_due(core: Core, experiment: str, since: datetime) -> list[Candida
             SubmissionHistory.submission_history_id.desc()).limit(1).scalar_subquery()
         held = select(Job.batch_id).where(Job.submission_id == Submission.submission_id,
                                           Job.hold_code.is_not(None)).exists()
+        settings = core.settings.experiment(experiment)
+        own, shared = CampaignStage.recovery_policy != "", CampaignStage.recovery_policy.is_(None)
         found = session.scalars(
             select(Submission)
             .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
@@ -394,18 +394,10 @@ def recoveries_due(core: Core, experiment: str, since: datetime) -> list[Candida
             .where(Submission.experiment == experiment, RecoveryRound.submission_id.is_(None),
                    Submission.status_id.in_((int(Status.FAILED), int(Status.CANCELLED))),
                    Submission.status_since > since, Submission.project.is_not(None), newest == AGENT,
-                   or_(Submission.status_id == int(Status.FAILED), held))
-            .order_by(Submission.submission_id).limit(BATCH)).all() if _has_rules(session, core, experiment) else []
+                   or_(Submission.status_id == int(Status.FAILED), held),
+                   or_(own, shared) if settings.recovery_policy else own)
+            .order_by(Submission.submission_id).limit(BATCH)).all() if settings.recovery_policies != "off" else []
         return _with_surroundings(session, found) if found else []
-
-
-def _has_rules(session: Session, core: Core, experiment: str) -> bool:
-    settings = core.settings.experiment(experiment)
-    if settings.recovery_policies == "off":
-        return False
-    return bool(settings.recovery_policy) or session.scalar(
-        select(CampaignStage.campaign_stage_id).where(CampaignStage.experiment == experiment,
-                                                      CampaignStage.recovery_policy != "").limit(1)) is not None
 
 
 def _take_over(core: Core, candidate: Candidate, policy: Policy) -> bool:
