@@ -13,7 +13,8 @@ KINDS = ("login_setup", "job_type")
 FIELDS = {"login_setup": {"host": "gpvm01.example.org", "account": "samdevpro", "setup": "source setup.sh"},
           "job_type": {"script": "fife_launch -c x.cfg", "patterns": "%.root", "parameters": '[["-Oa=", "1"]]',
                        "recoveries": ""}}
-HOSTILE = ["\"><svg/onload=1>", "'; DROP TABLE login_setups; --", "$(touch /tmp/x)", "%(dataset)s", "日本 🚀", "{{7*7}}"]
+HOSTILE = ["\"><svg/onload=1>", "'; DROP TABLE login_setups; --", "$(touch /tmp/x)", "%(dataset)s", "日本",
+           "{{7*7}}"]
 
 
 def make(person, kind, name, **more):
@@ -170,6 +171,19 @@ def test_one_that_is_used_cannot_be_deleted(site, owner, campaign, kind):
     assert page.select_one("table tbody th a")["href"] == f"/poms/stage/samdev/production/{campaign.stage('gen')}"
     assert page.find(id="delete-block") is None
     assert browser.post(f"{kind}_act", {f"{kind}_id": str(number), "act": "delete"}).status_int == 409
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_is_tried_out_by_a_stage_that_uses_it(site, owner, campaign, kind):
+    """The button leads to the preview of a test launch; who may not launch the stage has none."""
+    number = number_of(site, kind, f"mc_gen_{'setup' if kind == 'login_setup' else 'job'}")
+    analyst = site.world.person("ana", ANALYSIS)
+
+    address = site.program(owner).get(kind, number, fmt="json").json["uses"][0]["test_url"]
+
+    assert address == f"/poms/preview/samdev/production/{campaign.stage('gen')}?test=1"
+    assert site.browser(owner).client.get(address, headers=site.browser(owner).headers()).status_int == 200
+    assert site.program(analyst).get(kind, number, fmt="json").json["uses"][0]["test_url"] == ""
 
 
 @pytest.mark.parametrize(("kind", "model"), [("login_setup", LoginSetup), ("job_type", JobType)])

@@ -1655,6 +1655,7 @@ def login_setup() -> dict[str, Any]:
                 "campaign_url": url("campaign", campaign_id=2417),
                 "creator": "mruiz",
                 "active": True,
+                "test_url": url("preview", campaign_stage_id=10386, test=1),
                 "may": {"switch": True},
             },
             {
@@ -1665,6 +1666,7 @@ def login_setup() -> dict[str, Any]:
                 "campaign_url": "",
                 "creator": "jpark",
                 "active": False,
+                "test_url": "",
                 "may": {"switch": False},
             },
         ],

@@ -201,6 +201,9 @@ def _uses(session: Session, actor: Actor, kind: Kind, number: int, url: Url) -> 
              "url": url("stage", campaign_stage_id=stage.campaign_stage_id), "creator": creator,
              "campaign_url": url("campaign", campaign_id=campaign.campaign_id) if campaign else "",
              "active": bool(campaign and campaign.active),
+             "test_url": url("preview", campaign_stage_id=stage.campaign_stage_id, test=True)
+             if campaign is not None and stage.experiment == actor.experiment and permissions.refusal(
+                 actor, "do", owner_role=stage.creator_role, owner_id=stage.creator) is None else "",
              "may": {"switch": campaign is not None and stage.experiment == actor.experiment
                      and permissions.refusal(actor, "modify", owner_role=campaign.creator_role,
                                              owner_id=campaign.creator) is None}}
