@@ -644,7 +644,10 @@ class Identity:
 
 @runtime_checkable
 class IdentitySource(Protocol):
-    """A way of knowing who sent a request; must not use the network."""
+    """A way of knowing who sent a request; asks neither database nor network while the request waits.
+
+    What it needs from elsewhere, such as keys, it fetches beside requests; few requests wait for that, and not long.
+    """
 
     def identify(self, request: RequestFacts) -> Identity | None:
         """The sender, or None to let the next source decide. Raises NotAuthenticated to refuse outright."""
