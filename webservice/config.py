@@ -242,6 +242,10 @@ class AgentSettings:
     new_to_launchfailed_seconds: float = _key("seconds", "7200", "A new submission that nobody heard of for so long "
                                               "becomes LaunchFailed, after the batch system was asked.",
                                               check=_at_least(1))
+    late_files_seconds: float = _key("seconds", "10m", "Files of a Located submission that came late wait so long for "
+                                     "others, where a stage begins on parts of its input.", check=_at_least(0))
+    late_files_days: float = _key("float", "7", "Files that come later than this after a submission was Located are "
+                                  "not handed on.", check=_at_least(0))
     located_after_days: float = _key("float", "2", "A completed submission becomes located after so many days even "
                                      "if output is missing.", check=_at_least(0))
 

@@ -107,6 +107,7 @@ class CampaignStage(Base):
     default_clear_cronjob: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     data_handling: Mapped[dict[str, Any] | None] = mapped_column(OrderedJson)
     recovery_policy: Mapped[str | None] = mapped_column(Text)
+    start_when: Mapped[str | None] = mapped_column(Text)
     hold_experimenter_id: Mapped[int | None] = mapped_column(ForeignKey("experimenters.experimenter_id"))
     role_held_with: Mapped[str | None] = mapped_column(Text)
     hold_reason: Mapped[str | None] = mapped_column(Text)

@@ -198,16 +198,20 @@ class SubmissionFile(Base):
 
 
 class Delivery(Base):
-    """A file was given to a consumer through a dependency. The key says: once."""
+    """A file was given to a consumer through a dependency. The key says: once.
+
+    ``launch_key``: the launch for which it was set aside, before there is a submission.
+    """
 
     __tablename__ = "deliveries"
-    __table_args__ = (Index(None, "consumer_submission_id"),)
+    __table_args__ = (Index(None, "consumer_submission_id"), Index(None, "launch_key"))
 
     provider_submission_id: Mapped[int] = mapped_column(ForeignKey("submissions.submission_id"), primary_key=True)
     consumer_campaign_stage_id: Mapped[int] = mapped_column(ForeignKey("campaign_stages.campaign_stage_id"),
                                                             primary_key=True)
     file_name: Mapped[str] = mapped_column(Text, primary_key=True)
-    consumer_submission_id: Mapped[int] = mapped_column(ForeignKey("submissions.submission_id"))
+    consumer_submission_id: Mapped[int | None] = mapped_column(ForeignKey("submissions.submission_id"))
+    launch_key: Mapped[str | None] = mapped_column(Text)
     delivered_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -58,6 +58,16 @@ def dependency_key(campaign_dep_id: int, provider_submission_id: int) -> str:
     return f"dependency:{campaign_dep_id}:{provider_submission_id}"
 
 
+def part_key(campaign_dep_id: int, provider_submission_id: int, number: int) -> str:
+    """A part of what a dependency hands on, numbered from 1."""
+    return f"{dependency_key(campaign_dep_id, provider_submission_id)}:{number}"
+
+
+def is_part(key: str) -> bool:
+    """Is this the key of a part?"""
+    return key.startswith("dependency:") and key.count(":") == 3
+
+
 def manual_key(stage_id: int, request_key: str) -> str:
     return f"manual:{stage_id}:{request_key}"
 

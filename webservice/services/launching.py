@@ -8,12 +8,12 @@ unique key. The batch system is never contacted from here; ``services.launches``
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
@@ -462,11 +462,7 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
             row.state = "queued"
             row.log_name = naming.launch_log_name(stage.campaign_stage_id, submission.submission_id, actor.username,
                                                   now)
-        # Two dependencies between the same stages may give the same file: it counts for the first.
-        insert_new(session, Delivery, [
-            {"provider_submission_id": request.depends_on, "file_name": name, "delivered_at": now,
-             "consumer_campaign_stage_id": stage.campaign_stage_id,
-             "consumer_submission_id": submission.submission_id} for name in prepared.delivered])
+        _write_delivered(session, request, submission.submission_id, prepared.delivered, now)
         if not campaign.active:
             campaign.active = True
             events.record(session, "campaign.activated", now, actor.username, experiment=campaign.experiment,
@@ -474,6 +470,24 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
         campaign.last_activity_at = now
         session.flush()
         return Outcome(row.state, row.launch_id, submission.submission_id)
+
+
+def _write_delivered(session: Session, request: LaunchRequest, number: int, names: Sequence[str],
+                     now: datetime) -> None:
+    """What a submission got through a dependency: the part that was set aside for it, or the files of its dataset.
+
+    Two dependencies between the same stages may give the same file: it counts for the first.
+    """
+    if request.depends_on is None:
+        return
+    insert_new(session, Delivery, [
+        {"provider_submission_id": request.depends_on, "file_name": name, "delivered_at": now,
+         "consumer_campaign_stage_id": request.stage_id, "consumer_submission_id": number,
+         "launch_key": request.key} for name in names])
+    if naming.is_part(request.key):
+        session.execute(update(Delivery).where(Delivery.launch_key == request.key,
+                                               Delivery.consumer_submission_id.is_(None))
+                        .values(consumer_submission_id=number))
 
 
 def _lock_owed(session: Session, owed: tuple[int, int], campaign_id: int,

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import Session, aliased, joinedload
 
 from poms.webservice.db import upsert
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound, PomsError
@@ -37,8 +37,9 @@ from poms.webservice.rules import completion, naming
 from poms.webservice.rules.recovery_policies import Policy
 from poms.webservice.rules.sam_queries import split_patterns
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import events, launching, policies, recoveries, submissions
+from poms.webservice.services import dependents, events, launching, policies, recoveries, submissions
 from poms.webservice.services.core import Core
+from poms.webservice.services.dependents import Owed
 from poms.webservice.services.launches import AGENT
 from poms.webservice.services.launching import LaunchRequest
 
@@ -106,7 +107,7 @@ class Finding:
     counts: FileCounts | None = None
     inputs: tuple[FileState, ...] = field(default=(), repr=False)
     outputs: tuple[OutputFile, ...] = field(default=(), repr=False)
-    owed: tuple[LaunchRequest, ...] = ()
+    owed: tuple[Owed, ...] = ()
     held_because: str = ""
     recovery_position: int | None = None
     skipped: tuple[str, ...] = ()
@@ -120,6 +121,7 @@ def run(core: Core, experiment: str) -> str:
     """
     done: Counter[str] = Counter()
     take_over(core, experiment)
+    begun = begin_early(core, experiment)
     last = 0
     while candidates := load(core, experiment, after=last):
         last = candidates[-1].submission.submission_id
@@ -132,7 +134,8 @@ def run(core: Core, experiment: str) -> str:
                 together = Together(core.clock())
         _store_together(core, together.judged, done)
     go_on(core, experiment)
-    return f"{done['located']} located, {done['waiting']} waiting, {done['failed']} not decided"
+    return f"{done['located']} located, {done['waiting']} waiting, {done['failed']} not decided" + (
+        f", {begun} begun early" if begun else "")
 
 
 @dataclass
@@ -230,7 +233,7 @@ def judge(core: Core, candidate: Candidate) -> Finding:
     if policy is not None:
         states = inputs if ledger else tuple(data.file_states(view))
         finding = _with(finding, round=recoveries.judge(core, _failed(candidate, policy), states, data))
-    finding = _what_follows(candidate, data, finding)
+    finding = _what_follows(core, candidate, data, finding)
     return finding if settings.launch_recovery_jobs else _with(finding, held_because=SWITCHED_OFF)
 
 
@@ -272,8 +275,8 @@ def _store(session: Session, candidate: Candidate, finding: Finding, locked: Map
         recoveries.record(session, finding.round, submission, original, now)
     if finding.recovery_position is not None:
         original.recovery_position = finding.recovery_position
-    for request in finding.owed:
-        _owe(session, request, candidate, original, finding.held_because, now)
+    for owed in finding.owed:
+        _owe(session, owed, candidate, original, finding.held_because, now)
     for why in finding.skipped:
         events.record(session, "launch.skipped", now, AGENT, submission=original, reason=why)
     return True
@@ -320,7 +323,7 @@ def recovery_request(core: Core, candidate: Candidate, kind: str, request_key: s
 # ------------------------------------------------------------------------------------ what follows
 
 
-def _what_follows(candidate: Candidate, data: DataBackend, finding: Finding) -> Finding:
+def _what_follows(core: Core, candidate: Candidate, data: DataBackend, finding: Finding) -> Finding:
     """The next recovery if one has files, else the dependents of the original submission.
 
     Where recovery rules are in force they say which recoveries, and dependents wait for all of them (``go_on``).
@@ -328,8 +331,8 @@ def _what_follows(candidate: Candidate, data: DataBackend, finding: Finding) -> 
     original = candidate.original
     if finding.round is not None and not finding.round.passive:
         if candidate.is_recovery or any(group.outcome != "give up" for group in finding.round.groups):
-            return _with(finding, owed=finding.round.requests, recovery_position=original.recovery_position)
-        owed, skipped = _dependents(candidate, data)
+            return _with(finding, owed=tuple(map(Owed, finding.round.requests)), recovery_position=original.recovery_position)
+        owed, skipped = dependents.at_the_end(core, candidate, data)
         return _with(finding, owed=tuple(owed), skipped=tuple(skipped), recovery_position=original.recovery_position)
     entries = candidate.job_type_content.get("recoveries") or []
     position = original.recovery_position or 0
@@ -341,9 +344,9 @@ def _what_follows(candidate: Candidate, data: DataBackend, finding: Finding) -> 
         derived = data.recovery_files(candidate.view(asked, candidate.job_type_patterns), kind)
         if derived.count:
             request = _recovery_request(original, position, derived.query, overrides)
-            return _with(finding, owed=(request,), recovery_position=position + 1)
+            return _with(finding, owed=(Owed(request),), recovery_position=position + 1)
         position += 1
-    owed, skipped = _dependents(candidate, data)
+    owed, skipped = dependents.at_the_end(core, candidate, data)
     return _with(finding, owed=tuple(owed), skipped=tuple(skipped),
                  recovery_position=position if entries else original.recovery_position)
 
@@ -415,6 +418,60 @@ def _take_over(core: Core, candidate: Candidate, policy: Policy) -> bool:
         return recoveries.record(session, found, locked[number], locked[candidate.original.submission_id], now)
 
 
+# Statuses in which a submission may still make files; one that is Located may get its last ones late.
+_MAKING = (Status.IDLE, Status.RUNNING, Status.HELD, Status.COMPLETED)
+
+
+def begin_early(core: Core, experiment: str) -> int:
+    """Owe stages that begin on a part of their input the parts that are due; returns how many."""
+    count = last = 0
+    while candidates := _with_early_stages(core, experiment, after=last):
+        last = candidates[-1].submission.submission_id
+        for candidate in candidates:
+            count += _begin_early(core, candidate)
+    return count
+
+
+def _begin_early(core: Core, candidate: Candidate) -> int:
+    number = candidate.submission.submission_id
+    try:
+        parts = dependents.before_the_end(core, candidate, core.backends.data(candidate.submission.experiment))
+    except PomsError as reason:
+        # The submission goes on all the same; what is ready stays so.
+        log.warning("it is not known what is ready", extra={"submission_id": number, "reason": str(reason)})
+        return 0
+    now, settings = core.clock(), core.settings.experiment(candidate.submission.experiment)
+    count = 0
+    for part in parts:
+        with core.db.write() as session:
+            submission = submissions.lock(session, number)
+            if Status(submission.status_id) in (*_MAKING, Status.LOCATED):
+                count += _owe(session, part, candidate, submission,
+                              "" if settings.launch_recovery_jobs else SWITCHED_OFF, now)
+    return count
+
+
+def _with_early_stages(core: Core, experiment: str, *, after: int) -> list[Candidate]:
+    """Originals that may have files for stages that begin early."""
+    late = core.clock() - timedelta(days=core.settings.agent.late_files_days)
+    consumer = aliased(CampaignStage)
+    with core.db.read() as session:
+        providers = session.scalars(
+            select(CampaignDependency.provider_campaign_stage_id)
+            .join(consumer, consumer.campaign_stage_id == CampaignDependency.consumer_campaign_stage_id)
+            .where(consumer.experiment == experiment, consumer.start_when.is_not(None)).distinct()).all()
+        if not providers:
+            return []
+        found = session.scalars(
+            select(Submission).where(
+                Submission.campaign_stage_id.in_(providers), Submission.submission_id > after,
+                Submission.recovery_tasks_parent.is_(None),
+                or_(Submission.status_id.in_([int(status) for status in _MAKING]),
+                    and_(Submission.status_id == int(Status.LOCATED), Submission.status_since > late)))
+            .order_by(Submission.submission_id).limit(BATCH)).all()
+        return _with_surroundings(session, found) if found else []
+
+
 def go_on(core: Core, experiment: str) -> int:
     """Owe the next stages of submissions whose recoveries by rules have all come to an end; returns how many."""
     with core.db.read() as session:
@@ -430,14 +487,14 @@ def go_on(core: Core, experiment: str) -> int:
 def _go_on(core: Core, candidate: Candidate) -> bool:
     """What follows, once; the catalogue is asked first, and whether nothing is outstanding again under the lock."""
     number = candidate.submission.submission_id
-    owed, skipped = _dependents(candidate, core.backends.data(candidate.submission.experiment))
+    owed, skipped = dependents.at_the_end(core, candidate, core.backends.data(candidate.submission.experiment))
     now, settings = core.clock(), core.settings.experiment(candidate.submission.experiment)
     with core.db.write() as session, session.no_autoflush:
         submission = submissions.lock(session, number)
         if not recoveries.stop_waiting(session, number):
             return False
-        for request in owed:
-            _owe(session, request, candidate, submission, "" if settings.launch_recovery_jobs else SWITCHED_OFF, now)
+        for each in owed:
+            _owe(session, each, candidate, submission, "" if settings.launch_recovery_jobs else SWITCHED_OFF, now)
         for why in skipped:
             events.record(session, "launch.skipped", now, AGENT, submission=submission, reason=why)
     return True
@@ -451,48 +508,26 @@ def _recovery_request(original: Submission, position: int, query: str, overrides
         test=bool(original.submission_params.get("test")), recovery_of=original.submission_id)
 
 
-def _dependents(candidate: Candidate, data: DataBackend) -> tuple[list[LaunchRequest], list[str]]:
-    original, owed, skipped, number = candidate.original, [], [], 0
-    test = bool(original.submission_params.get("test"))
-    for dependency in candidate.dependencies:
-        key = naming.dependency_key(dependency.campaign_dep_id, original.submission_id)
-        consumer = dependency.consumer_campaign_stage_id
-        if consumer == original.campaign_stage_id:
-            owed.append(LaunchRequest(stage_id=consumer, key=key, kind="dependency", test=test,
-                                      depends_on=original.submission_id,
-                                      campaign_dep_id=dependency.campaign_dep_id))
-            continue
-        number += 1
-        patterns = split_patterns([dependency.file_patterns])
-        derived = data.dependency_files(candidate.view(original, patterns), patterns, number)
-        if not derived.count:
-            skipped.append(f"{dependency.consumer.name}: no output matches {dependency.file_patterns}")
-            continue
-        name = naming.dependency_dataset(original.submission_id, number, owner=candidate.owner,
-                                         owner_role=candidate.stage.creator_role)
-        # A generator's jobs declare the dataset themselves; then the query just names it.
-        define = "" if derived.query == data.dataset_query(name) else derived.query
-        owed.append(LaunchRequest(
-            stage_id=consumer, key=key, kind="dependency", dataset_override=name, define=define, test=test,
-            depends_on=original.submission_id, campaign_dep_id=dependency.campaign_dep_id))
-    return owed, skipped
-
-
 def _with(finding: Finding, **changes: Any) -> Finding:
     return Finding(**{**finding.__dict__, **changes})
 
 
-def _owe(session: Session, request: LaunchRequest, candidate: Candidate, original: Submission, held_because: str,
-         now: datetime) -> None:
-    stage = session.get_one(CampaignStage, request.stage_id)
-    request = replace(request, role=candidate.role)
-    if launching.owe(session, request, stage=stage, launcher_id=original.creator, now=now, held_because=held_because):
-        kind = "recovery.owed" if request.kind == "recovery" else "dependency.owed"
-        events.record(session, kind, now, AGENT, submission=original, stage=stage.name,
-                      dataset=request.dataset_override)
-        if held_because:
-            events.record(session, "launch.held", now, AGENT, experiment=stage.experiment,
-                          campaign_id=stage.campaign_id, stage_id=stage.campaign_stage_id, reason=held_because)
+def _owe(session: Session, owed: Owed, candidate: Candidate, original: Submission, held_because: str,
+         now: datetime) -> bool:
+    """Write a launch that follows, with the files that are set aside for it; False if it was written before."""
+    stage = session.get_one(CampaignStage, owed.request.stage_id)
+    request = replace(owed.request, role=candidate.role)
+    if not launching.owe(session, request, stage=stage, launcher_id=original.creator, now=now,
+                         held_because=held_because):
+        return False
+    dependents.hand_over(session, owed, now)
+    kind = "recovery.owed" if request.kind == "recovery" else "dependency.owed"
+    events.record(session, kind, now, AGENT, submission=original, stage=stage.name, dataset=request.dataset_override,
+                  **({"reason": owed.reason} if owed.reason else {}))
+    if held_because:
+        events.record(session, "launch.held", now, AGENT, experiment=stage.experiment,
+                      campaign_id=stage.campaign_id, stage_id=stage.campaign_stage_id, reason=held_because)
+    return True
 
 
 def _write_ledger(session: Session, number: int, finding: Finding, now: datetime) -> None:

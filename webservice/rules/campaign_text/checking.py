@@ -31,6 +31,7 @@ from poms.webservice.rules.campaign_text.reading import read
 from poms.webservice.rules.campaign_text.scanning import DEFAULT_LIMIT, scan
 from poms.webservice.rules.recovery_policies import parse_policy
 from poms.webservice.rules.splits import SplitSpec, parse_split
+from poms.webservice.rules.start_when import parse_start
 
 LONGEST_NAME = 200
 ANALYSIS_VO_ROLE = "Analysis"
@@ -266,6 +267,15 @@ class _Checker:
             return self._wrong_reference(key, value)
         if key == "recovery_policy":
             return self._wrong_policy(value)
+        if key == "start_when":
+            return self._wrong_start(value)
+        return None
+
+    def _wrong_start(self, value: str) -> tuple[str, str] | None:
+        try:
+            parse_start(value)
+        except Invalid as invalid:
+            return "bad-start", str(invalid)
         return None
 
     def _wrong_policy(self, value: str) -> tuple[str, str] | None:

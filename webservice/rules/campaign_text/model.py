@@ -89,13 +89,14 @@ STAGE_KEYS: Mapping[str, Key] = {key.name: key for key in (
     Key("stage_type", "word", "regular", always_written=True),
     Key("default_clear_cronjob", "boolean", True, always_written=True),
     Key("recovery_policy", "text", "", empty="", none_counts=True),
+    Key("start_when", "text", "", empty="", none_counts=True),
 )}
 
 # The order in which defaults are written; the data-dispatcher keys have a section of their own.
 DEFAULT_KEYS = ("vo_role", "software_version", "dataset_or_split_data", "cs_split_type", "test_split_type",
                 "default_clear_cronjob", "completion_type", "completion_pct", "param_overrides",
                 "test_param_overrides", "merge_overrides", "login_setup", "job_type", "stage_type",
-                "output_ancestor_depth", "recovery_policy")
+                "output_ancestor_depth", "recovery_policy", "start_when")
 DATA_DISPATCHER_KEYS = tuple(key.name for key in STAGE_KEYS.values() if key.default_key)
 
 
@@ -127,6 +128,7 @@ class Defaults:
     stage_type: str | None = None
     default_clear_cronjob: bool | None = None
     recovery_policy: str | None = None
+    start_when: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +163,7 @@ class StageSpec:
     stage_type: str = "regular"
     default_clear_cronjob: bool = True
     recovery_policy: str = ""
+    start_when: str = ""
     inherited: frozenset[str] = field(default=frozenset(), compare=False)
 
 
