@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,6 +105,16 @@ def find_program(options: Options, name: str) -> str | None:
         path = Path(options.programs) / name
         return str(path) if os.access(path, os.X_OK) else None
     return shutil.which(name)
+
+
+# What library and tools say when a schedd was not reached, or was lost on the way; refusals have other words.
+_UNREACHED = re.compile(r"SECMAN:|CEDAR:|AUTHENTICATE:|Failed to (?:connect|fetch ads)|Can't (?:find address|contact)|"
+                        r"Unable to (?:locate|connect)|[Cc]onnection (?:closed|refused|reset)|timed out")
+
+
+def was_unreached(problem: object) -> bool:
+    """Whether an error of a submit is the schedd's silence, after which it is tried again, and no refusal."""
+    return bool(_UNREACHED.search(str(problem)))
 
 
 def unavailable(options: Options, schedd: str, problem: object) -> BackendUnavailable:

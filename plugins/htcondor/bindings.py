@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from poms.plugins.htcondor.access import Acted, Action, Row, unavailable
+from poms.plugins.htcondor.access import Acted, Action, Row, unavailable, was_unreached
 from poms.plugins.htcondor.commands import Commands
 from poms.plugins.htcondor.options import Options, surroundings
 from poms.webservice.errors import BackendUnavailable, Invalid
@@ -110,6 +110,8 @@ class Bindings:
             return self._call("submit", schedd, timeout_factor=TRANSFER_FACTOR, description=description, count=count,
                               spool=spool, directory=str(directory))
         except _Refused as problem:
+            if was_unreached(problem):
+                raise unavailable(self._options, schedd, problem) from problem
             limit = re.search(r"but Schedd says (-\d)", str(problem))
             meaning = f" ({_LIMITS[limit[1]]} of the schedd is exceeded)" if limit and limit[1] in _LIMITS else ""
             raise Invalid(f"Schedd {schedd} did not take the jobs{meaning}: {problem}") from problem

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from poms.plugins.htcondor.access import TAIL_BYTES, Acted, Action, Row, find_program, unavailable
+from poms.plugins.htcondor.access import TAIL_BYTES, Acted, Action, Row, find_program, unavailable, was_unreached
 from poms.plugins.htcondor.options import Options, surroundings
 from poms.webservice.errors import ConfigurationError, Invalid, NotFound
 
@@ -73,6 +73,8 @@ class Commands:
                          factor=TRANSFER_FACTOR)
         found = re.match(r"(\d+)\.\d+ - (\d+)\.\d+\s*\Z", done.stdout.strip().splitlines()[-1] if done.stdout.strip()
                          else "")
+        if was_unreached(done.stderr):
+            raise unavailable(self._options, schedd, _text(done))
         if done.returncode or not found:
             raise Invalid(f"Schedd {schedd} did not take the jobs: {_text(done)}")
         return int(found[1])

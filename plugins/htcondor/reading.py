@@ -164,21 +164,20 @@ class PoolReader:
                       for start in range(0, len(numbers), IDS_AT_ONCE)]
 
         def look(schedd: str) -> list[JobRecord]:
-            return [record for condition in conditions
-                    for row in self._access.query(schedd, condition, ads.JOB_ATTRIBUTES)
-                    if (record := self._live_record(row, schedd)) is not None]
+            rows = [row for condition in conditions
+                    for row in self._access.query(schedd, condition, ads.JOB_ATTRIBUTES)]
+            # A cluster whose input is on its way may still turn out never to have been there.
+            arrived = {row["ClusterId"] for row in rows if not ads.is_waiting_for_input(row)}
+            return [record for row in rows if row["ClusterId"] in arrived
+                    and (record := self._live_record(row, schedd)) is not None]
 
         return [record for found in self.each(look) for record in found]
 
     def _live_record(self, row: Row, schedd: str) -> JobRecord | None:
         if not ads.is_job(row):
             return None
-        # One whose input is on its way may still turn out never to have been there.
         age = row.get("ServerTime", 0) - row.get("EnteredCurrentStatus", 0)
-        is_stuck = age > self.options.spooling_grace_seconds
-        state = ads.live_state(row, is_stuck=is_stuck)
-        if ads.is_waiting_for_input(row) and not is_stuck:
-            return None
+        state = ads.live_state(row, is_stuck=age > self.options.spooling_grace_seconds)
         return None if state is None else self._by_our_clock(ads.record(row, schedd, state), row)
 
     def _by_our_clock(self, record: JobRecord, row: Row) -> JobRecord:
