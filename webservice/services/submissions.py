@@ -1,8 +1,8 @@
 """Submissions: their status, the reports about them, and the sums kept on their stage.
 
-The only place that changes ``submissions.status_id``. A change takes the row's lock, asks
-``rules.statuses``, and writes status, history, sums and event in one transaction. Rows are locked in
-the order launch, campaign, submission, stage, count, so that no two transactions wait for each other.
+The only place that changes ``submissions.status_id``. A change asks ``rules.statuses`` and writes status, history,
+sums and event in one transaction: under the row's lock or, for a report, only if the row still is as it was judged.
+Rows are locked in the order launch, campaign, submission, stage, count, so that no two transactions block each other.
 """
 
 from __future__ import annotations
