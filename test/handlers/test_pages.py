@@ -14,6 +14,7 @@ from poms.webservice.handlers.routing import Router
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import (
     Campaign,
+    CampaignStage,
     CampaignTag,
     Job,
     JobType,
@@ -304,3 +305,16 @@ def test_the_tag_of_values_does_not_depend_on_form_tokens():
     """They differ with every look."""
     assert render.tag_of({"a": 1, "csrf_token": "x"}) == render.tag_of({"a": 1, "csrf_token": "y"})
     assert render.tag_of({"a": 1}) != render.tag_of({"a": 2})
+
+
+@pytest.mark.parametrize("word", ["stage", "stage_submissions", "time_bars", "sheet", "schedule", "submission", "job"])
+def test_a_stage_that_a_later_text_left_out_is_still_shown(site, owner, items, batch_id, word):
+    """Its submissions are remembered, so bookmarks and mails lead to it and to them."""
+    number, submission = items.ids["campaign_stage_id"], items.ids["submission_id"]
+    site.world.change(CampaignStage, number, campaign_id=None)
+    site.world.change(Submission, submission, campaign_id=None)
+    given = {"submission": {"submission_id": submission}, "job": {"submission_id": submission, "batch_id": batch_id}}
+
+    answer = site.browser(owner).get(word, **given.get(word, {"campaign_stage_id": number}))
+
+    assert answer.status_int == 200, answer.html.main.text[:300]

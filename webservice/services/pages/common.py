@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import CampaignStage, Event, Experimenter, Submission
+from poms.webservice.model import Campaign, CampaignStage, Event, Experimenter, Submission
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services.events import KINDS
 
@@ -21,6 +21,13 @@ JOB_WORDS = {"jobs_completed": "Completed", "jobs_running": "Running", "jobs_idl
              "jobs_failed": "Failed", "jobs_removed": "Removed"}
 STATE_WORDS = {JobState.IDLE: "Idle", JobState.RUNNING: "Running", JobState.REMOVED: "Removed",
                JobState.COMPLETED: "Completed", JobState.HELD: "Held", JobState.FAILED: "Failed"}
+
+
+def campaign_place(campaign: Campaign | None, url: Url) -> dict[str, Any]:
+    """The campaign that something belongs to, as pages name it; a stage may have been left out of its own since."""
+    if campaign is None:
+        return {"id": None, "name": "no campaign", "url": url("campaigns")}
+    return {"id": campaign.campaign_id, "name": campaign.name, "url": url("campaign", campaign_id=campaign.campaign_id)}
 
 
 def job_counts(row: Submission | CampaignStage, *, located: bool = False) -> dict[str, int]:

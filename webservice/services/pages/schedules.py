@@ -12,7 +12,7 @@ from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import launching, schedules
 from poms.webservice.services.core import Core
-from poms.webservice.services.pages.common import Url
+from poms.webservice.services.pages.common import Url, campaign_place
 from poms.webservice.services.schedules import Coming, Described
 
 CLEARS: dict[bool | None, str] = {None: "stage", True: "yes", False: "no"}
@@ -34,8 +34,7 @@ def schedule_page(core: Core, actor: Actor, url: Url, stage_id: int, *, typed: M
     campaign = stage.campaign
     return {
         "stage": {"id": stage_id, "name": stage.name, "url": url("stage", campaign_stage_id=stage_id),
-                  "campaign": {"name": campaign.name,
-                               "url": url("campaign", campaign_id=campaign.campaign_id)} if campaign else None},
+                  "campaign": campaign_place(campaign, url)},
         "schedule": _in_force(found), "form": {**_form(found), **(typed or {})}, "time_zone": zone,
         "stage_clears": stage.default_clear_cronjob, "problems": list(problems),
         "coming": _coming(coming, is_new=shown != found.cron) if coming else None,

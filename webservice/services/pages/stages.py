@@ -25,7 +25,15 @@ from poms.webservice.services import launching, watches
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages import schedules
 from poms.webservice.services.pages.campaigns import stage_row
-from poms.webservice.services.pages.common import Url, add_counts, done_text, happened, names_of, newest_submissions
+from poms.webservice.services.pages.common import (
+    Url,
+    add_counts,
+    campaign_place,
+    done_text,
+    happened,
+    names_of,
+    newest_submissions,
+)
 from poms.webservice.services.pages.recoveries import rules_panel
 from poms.webservice.services.pages.submissions import submission_rows
 
@@ -63,8 +71,7 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
             "id": stage_id, "name": stage.name, "url": this["url"], "state": this["state"], "why": this["why"],
             "since": this["since"], "watched": watched, "held": bool(held),
             "held_by": names.get(stage.hold_experimenter_id, ""),
-            "campaign": {"id": campaign.campaign_id, "name": campaign.name,
-                         "url": url("campaign", campaign_id=campaign.campaign_id)} if campaign else None,
+            "campaign": campaign_place(campaign, url),
             "fed_by": [{"text": _fed_text(link), "url": rows[link.provider_campaign_stage_id]["url"]}
                        for link in links if link.consumer_campaign_stage_id == stage_id],
             "feeds": [{"text": link.consumer.name, "url": rows[link.consumer_campaign_stage_id]["url"]}
@@ -83,7 +90,7 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
         **schedule, "happened": events,
         "live": {"running": stage.jobs_running, "idle": stage.jobs_idle, "held": stage.jobs_held},
         "may": {"launch": may_do and campaign is not None, "act": may_do, "hold_launches": may_do,
-                "edit": permissions.refusal(actor, "modify", **owner) is None},
+                "edit": campaign is not None and permissions.refusal(actor, "modify", **owner) is None},
     }
 
 

@@ -35,7 +35,16 @@ from poms.webservice.services.core import Core
 from poms.webservice.services.list_columns import columns_of
 from poms.webservice.services.pages.archived import archive_of
 from poms.webservice.services.pages.campaigns import campaign_head
-from poms.webservice.services.pages.common import STATE_WORDS, Url, counted, happened, job_counts, names_of, page_of
+from poms.webservice.services.pages.common import (
+    STATE_WORDS,
+    Url,
+    campaign_place,
+    counted,
+    happened,
+    job_counts,
+    names_of,
+    page_of,
+)
 from poms.webservice.services.pages.recoveries import decisions_panel
 
 PAGE = 50
@@ -181,8 +190,7 @@ def _stage_owner(session: Session, actor: Actor, stage_id: int, url: Url) -> dic
         raise NotFound(f"There is no stage {stage_id} in {actor.experiment}.")
     campaign = stage.campaign
     place = {"id": stage_id, "name": stage.name, "url": url("stage", campaign_stage_id=stage_id),
-             "campaign": {"name": campaign.name if campaign else "no campaign",
-                          "url": url("campaign", campaign_id=campaign.campaign_id) if campaign else url("campaigns")}}
+             "campaign": campaign_place(campaign, url)}
     refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
     return {"owner": {"kind": "stage", "name": stage.name, "url": place["url"]}, "stage": place,
             "may": {"act": refusal is None}}
@@ -301,8 +309,7 @@ def _facts(item: Submission, stage: CampaignStage, campaign: Campaign | None, na
         "kind_text": "recovery of" if item.recovery_tasks_parent else "launched after" if item.depends_on else "",
         "stage": {"id": stage.campaign_stage_id, "name": stage.name,
                   "url": url("stage", campaign_stage_id=stage.campaign_stage_id)},
-        "campaign": {"id": campaign.campaign_id, "name": campaign.name,
-                     "url": url("campaign", campaign_id=campaign.campaign_id)} if campaign else None,
+        "campaign": campaign_place(campaign, url),
         "parent": {"id": parent, "url": url("submission", submission_id=parent)} if parent else None,
         "log_url": url("launch_log", submission_id=item.submission_id) if launch and launch.log_name else "",
         "links": links,
@@ -587,8 +594,7 @@ def job_page(core: Core, actor: Actor, url: Url, submission_id: int, batch_id: s
         "job": {**row, "cause": row["why"], "cause_text": job.hold_reason},
         "submission": {"id": submission_id, "url": url("submission", submission_id=submission_id)},
         "stage": {"name": stage.name, "url": url("stage", campaign_stage_id=stage.campaign_stage_id)},
-        "campaign": {"name": campaign.name, "url": url("campaign", campaign_id=campaign.campaign_id)}
-        if campaign else None,
+        "campaign": campaign_place(campaign, url),
         "facts": _job_facts(job), "which": which,
         "history": [{"at": at, "text": text, "url": ""} for at, text in
                     ((job.ended_at, "ended"), (job.started_at, "started")) if at],
