@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -11,7 +13,7 @@ settings.register_profile("poms", deadline=None, suppress_health_check=[HealthCh
                           print_blob=True)
 settings.load_profile("poms")
 
-SCHEDULES_IN_THE_ORDINARY_RUN = 3
+SCHEDULES_IN_THE_ORDINARY_RUN = 6
 SECONDS_A_SCHEDULE = 180
 
 
@@ -21,6 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="how many random fault schedules each test marked faults runs")
     group.addoption("--seed", type=int, default=1, metavar="S",
                     help="where the random fault schedules begin; the same seed gives the same schedules")
+    group.addoption("--files", type=int, default=200, metavar="N",
+                    help="how many files go through the chain of three stages")
+    group.addoption("--steps", type=int, default=1500, metavar="N",
+                    help="how many steps the state machine of the engine takes")
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +39,18 @@ def schedules(request: pytest.FixtureRequest) -> int:
 def long_schedules(request: pytest.FixtureRequest) -> int:
     """The same for schedules that take about a minute each: one in the ordinary run."""
     return request.config.getoption("--schedules") or 1
+
+
+@pytest.fixture(scope="session")
+def steps(request: pytest.FixtureRequest) -> int:
+    """How many steps the state machine of the engine takes."""
+    return request.config.getoption("--steps")
+
+
+@pytest.fixture(scope="session")
+def chain_files(request: pytest.FixtureRequest) -> int:
+    """How many files go through the chain of three stages."""
+    return request.config.getoption("--files")
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +73,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was not tested and why: a skip that nobody sees looks like a success."""
+    """Say what was not tested and why (a skip that nobody sees looks like a success), and what faults there were."""
+    _tell_faults(terminalreporter)
     reasons: dict[str, int] = {}
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -64,3 +83,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("not tested here")
         for reason, count in sorted(reasons.items()):
             terminalreporter.line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")
+
+
+def _tell_faults(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the random fault schedules did, added up over the tests that played them."""
+    told: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        for name, figures in report.user_properties:
+            if name == "faults":
+                told.update(figures)
+    if told:
+        terminalreporter.section("fault schedules")
+        for what, count in sorted(told.items()):
+            terminalreporter.line(f"{count:8,} {what}")

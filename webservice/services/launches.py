@@ -28,6 +28,7 @@ from poms.webservice.errors import (
 )
 from poms.webservice.interfaces import (
     FoundCluster,
+    JobBackend,
     JobSelection,
     LaunchPlan,
     LaunchTransport,
@@ -239,7 +240,7 @@ def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
         submission_id = row.submission_id
     jobs = core.backends.jobs(claimed.experiment)
     if attempt:
-        found = jobs.find(submission_id)
+        found = find_earlier_attempts(jobs, submission_id)
         if found:
             return _started(core, claimed, found, "launch.adopted", None)
         if not _may_retry_now(core, claimed):
@@ -255,7 +256,7 @@ def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
         return _take_back(core, claimed, outcome.message or "the launch could not be begun", started_at)
     if outcome.kind == "refused":
         # An earlier attempt that was thought dead may have come first; its jobs are the submission's.
-        found = jobs.find(submission_id)
+        found = find_earlier_attempts(jobs, submission_id)
         if found:
             return _started(core, claimed, found, "launch.adopted", outcome)
         return _give_up(core, claimed, "failed", outcome.message or "the launch script submitted no jobs",
@@ -270,6 +271,11 @@ def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
         # The jobs are there, the script said so; their details come with the next poll.
         found = [FoundCluster(batch_id, 0, attempt + 1) for batch_id in outcome.batch_ids]
     return _started(core, claimed, found, "launch.started", outcome)
+
+
+def find_earlier_attempts(jobs: JobBackend, submission_id: int) -> list[FoundCluster]:
+    """What earlier attempts left in queue or history. No answer raises BackendUnavailable: nothing is begun then."""
+    return jobs.find(submission_id)
 
 
 @dataclass(frozen=True)

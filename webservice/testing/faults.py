@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import Database
@@ -58,16 +59,29 @@ class Faulty:
 
 
 class MortalDatabase(Database):
-    """A database whose user can be made to die at one of the next commits, just before it or just after."""
+    """A database whose user can be made to die at one of the next commits, just before it or just after.
 
-    def __init__(self, engine) -> None:
+    Or, on PostgreSQL, to lose its connection there. ``deaths`` and ``cuts`` count what really happened.
+    """
+
+    def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._left: int | None = None
-        self._after = False
+        self._after = self._cut = False
+        self.deaths = self.cuts = 0
+
+    def move(self, engine: Engine) -> None:
+        """Go on with another database."""
+        super().__init__(engine)
+        self.live_on()
 
     def die_at_commit(self, number: int = 1, *, after: bool = False) -> None:
         """Die at the ``number``th commit from now; ``after``: what it wrote is there, but nobody was told."""
-        self._left, self._after = number, after
+        self._left, self._after, self._cut = number, after, False
+
+    def cut_at_commit(self, number: int = 1) -> None:
+        """Lose the connection at the ``number``th commit from now, which fails, as when the server is restarted."""
+        self._left, self._after, self._cut = number, False, True
 
     def live_on(self) -> None:
         self._left = None
@@ -80,9 +94,19 @@ class MortalDatabase(Database):
             if self._left is not None:
                 self._left -= 1
                 dying = self._left == 0
-            if dying and not self._after:
+            if dying:
                 self._left = None
+            if dying and self._cut:
+                self._end_connection(session)
+            elif dying and not self._after:
+                self.deaths += 1
                 raise Died("just before a commit")
-        if dying:
-            self._left = None
+        if dying and not self._cut:
+            self.deaths += 1
             raise Died("just after a commit")
+
+    def _end_connection(self, session: Session) -> None:
+        self.cuts += 1
+        mine = session.scalar(text("SELECT pg_backend_pid()"))
+        with self.engine.connect() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": mine})

@@ -1,36 +1,47 @@
 """A campaign's life in small steps that can happen in any order, with faults between them; and how it must end.
 
-Two agents work on one database, one step at a time. ``settle`` heals everything and lets the service come to
-rest; ``wrong`` then lists what must not be: duplicates, things owed and never started, things stuck.
+Two agents and two servers work on one database, one step at a time. ``settle`` heals everything and lets the service
+come to rest; ``wrong`` then lists what must not be: what was acknowledged and is lost, duplicates, things owed and
+never started, things stuck.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import OperationalError
 
 from poms.webservice.agent import upkeep
+from poms.webservice.db import Database
 from poms.webservice.errors import PomsError
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import CampaignDependency, CampaignStage, Launch, Submission
-from poms.webservice.rules.statuses import FINAL, Status
-from poms.webservice.services import launches
+from poms.webservice.model import AgentTask, CampaignDependency, Experiment, Launch, Schedule, Submission
+from poms.webservice.rules.permissions import SUPERUSER
+from poms.webservice.rules.statuses import FINAL, LIVE, Status
+from poms.webservice.services import launches, schedules
 from poms.webservice.services.core import Core
 from poms.webservice.services.launches import Claim
+from poms.webservice.testing.clock import Clock
+from poms.webservice.testing.doors import Door
 from poms.webservice.testing.fakes import Fakes
 from poms.webservice.testing.faults import Died, MortalDatabase
 from poms.webservice.testing.world import World, stage
 
 EXPERIMENT = "samdev"
-BATCH_METHODS = ("environment", "submit", "find", "snapshot", "departed", "jobs")
+PLACE = f"{EXPERIMENT}/production"
+BATCH_METHODS = ("environment", "submit", "find", "snapshot", "departed", "jobs", "act")
 CATALOGUE_METHODS = ("count", "list", "define", "definition", "snapshot", "output_counts", "file_states",
                      "output_files", "recovery_files", "dependency_files", "job_environment")
-ROUNDS_TO_REST = 80
+ROUNDS_TO_REST = 100
+SECOND_AGENT_SECONDS = 5
+"""By how much the clock of the second host is ahead."""
+
 # Neither final nor live: what is LaunchFailed waits for a person, and nothing of it is in the batch system.
 AT_REST = FINAL | {Status.LAUNCH_FAILED}
 
@@ -51,57 +62,173 @@ class Worker:
 
     def attempt(self, work: Callable[[], object]) -> None:
         """Do something; conditions are what an agent's loop survives, death makes it begin anew."""
+        cuts = self.database.cuts
         try:
             work()
         except PomsError:
             return
+        except OperationalError:
+            if self.database.cuts == cuts:
+                raise
         except Died:
             self.claims.clear()
             self.lives += 1
 
 
-class Story:
-    """Generation in slices that feeds itself and reconstruction, with a recovery; see the module."""
+@dataclass
+class Company:
+    """Two agents and two servers with databases that can die; made once and used by many stories."""
 
-    def __init__(self, core: Core, fakes: Fakes, make_database: Callable[[], MortalDatabase], clock, *,
-                 pausing: bool = False) -> None:
-        """``pausing``: an agent may also sleep through its lease in the middle of a submit, and go on then."""
-        self.clock, self.fakes, self.pausing = clock, fakes, pausing
-        fakes.reset()
+    core: Core
+    fakes: Fakes
+    make_database: Callable[[], MortalDatabase]
+    clock: Clock
+    tally: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._first = self.make_database()
+        self.workers = [self._worker(name, seconds) for name, seconds in (("one", 0), ("two", SECOND_AGENT_SECONDS))]
+        self.doors = [Door(self._core(own, 0), own) for own in (MortalDatabase(self._first.engine) for _ in range(2))]
+
+    def begin(self) -> Database:
+        """Empty tables for everybody."""
+        database = self.make_database()
+        for each in self.everybody():
+            each.move(database.engine)
+        for worker in self.workers:
+            worker.claims.clear()
+        for door in self.doors:
+            door.troubles.clear()
+        return database
+
+    def everybody(self) -> list[MortalDatabase]:
+        """The databases of agents and servers, in this order."""
+        return [*(worker.database for worker in self.workers), *(door.database for door in self.doors)]
+
+    def _worker(self, name: str, seconds: float) -> Worker:
+        own = MortalDatabase(self._first.engine)
+        return Worker(name, World(self._core(own, seconds), self.fakes), own)
+
+    def _core(self, database: MortalDatabase, seconds: float) -> Core:
+        ahead = timedelta(seconds=seconds)
+        return replace(self.core, db=database, clock=lambda: self.clock() + ahead)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A launch that somebody asks a server for; the same key may be sent again."""
+
+    word: str
+    stage: str
+    key: str
+    test: bool = False
+
+    def fields(self, stage_id: int) -> dict[str, Any]:
+        test = {"test_launch" if self.word == "launch_jobs" else "test": "1"} if self.test else {}
+        return {"campaign_stage_id": stage_id, "launch_key": self.key, **test}
+
+
+class Story:
+    """Slices that feed themselves, a merge, an approval and what is behind it, and a stage with a schedule.
+
+    ``pausing``: an agent may also sleep through its lease in the middle of a submit, and go on then.
+    """
+
+    def __init__(self, company: Company, *, pausing: bool = False) -> None:
+        self.company, self.clock, self.fakes = company, company.clock, company.fakes
+        self.pausing = pausing
+        self.fakes.reset()
         # A script that goes on while its agent sleeps is one that does not die with its caller.
-        fakes.transport.dies_with_caller = not pausing
-        clock.reset()
-        database = make_database()
-        self.world = World(replace(core, db=database), fakes)
-        self.workers = []
-        for name in ("one", "two"):
-            own = MortalDatabase(database.engine)
-            self.workers.append(Worker(name, World(replace(core, db=own), fakes), own))
-        self.files = self.world.catalogue().dataset("raw", 12)
+        self.fakes.transport.dies_with_caller = not pausing
+        self.clock.reset()
+        database = company.begin()
+        self.workers, self.doors, self.tally = company.workers, company.doors, company.tally
+        self.world = World(replace(company.core, db=database), self.fakes)
+        self.world.catalogue().dataset("raw", 8)
+        after_gen = [("consumed_status", [["-r=", "1"]]), ("pending_files", [])]
         self.campaign = self.world.campaign_with(
-            stage("gen", dataset="raw", split="drainingn(2)", pct=50, recoveries=[("consumed_status", [["-r=", "1"]]),
-                                                                                  ("pending_files", [])]),
-            stage("reco", after={"gen": "%.root"}, completion="complete"), name="story")
+            stage("gen", dataset="raw", split="drainingn(2)", pct=50, recoveries=after_gen),
+            stage("reco", after={"gen": "%.root"}, completion="complete"),
+            stage("gate", after={"reco": "%.root"}, script="", campaign_stage_type="approval"),
+            stage("plot", after={"gate": "%.root"}, completion="complete"),
+            stage("nightly", completion="complete"), name="story")
         with database.write() as session:
             session.add(CampaignDependency(
                 provider_campaign_stage_id=self.campaign.stage("gen"), file_patterns="%",
                 consumer_campaign_stage_id=self.campaign.stage("gen")))
-        self.asked = 0
+        self.owner = self.campaign.owner
+        self.superuser = self.world.person("sam", SUPERUSER)
+        self.world.person(launches.AGENT)
+        schedules.set_schedule(self.world.core, self.owner, self.campaign.stage("nightly"), cron="*/10 * * * *")
+        with database.read() as session:
+            self.dependencies = list(session.scalars(select(CampaignDependency)))
+        self.asked: list[Request] = []
+        self.acknowledged: dict[str, dict[str, Any]] = {}
+        self.troubles: list[str] = []
+        for door in (0, 1):
+            self.launch(door, Random(door))
 
-    # --------------------------------------------------------------------------------------- steps
+    # ------------------------------------------------------------------------------- people and programs
 
-    def launch(self, again: bool = False) -> None:
-        """A person asks for a launch of the first stage; ``again``: with the key of the one before."""
-        self.asked += 0 if again and self.asked else 1
-        self.workers[0].attempt(lambda: self.world.launch(self.campaign, "gen", key=f"click-{self.asked}"))
+    def launch(self, door: int, chance: Random, *, again: bool = False) -> None:
+        """A launch by button, by a program with its key, or as a test; ``again``: with the key of an earlier one."""
+        if again and self.asked:
+            self.tally["a request sent again"] += 1
+            return self._ask(door, chance.choice(self.asked))
+        word, name, test = chance.choice((
+            ("launch_stage", "gen", False), ("launch_jobs", "gen", False), ("launch_jobs", "nightly", False),
+            ("launch_stage", "nightly", True), ("launch_jobs", "plot", True)))
+        self.asked.append(Request(word, name, f"key {len(self.asked)}", test))
+        return self._ask(door, self.asked[-1])
+
+    def decide(self, door: int, chance: Random) -> None:
+        """Somebody approves what waits for approval, or more rarely refuses it."""
+        for number in self._numbers([Status.AWAITING_APPROVAL])[:1]:
+            self._post(door, "submission_act", {
+                "submission_id": number, "act": "approve" if chance.random() < 0.8 else "refuse", "reason": "seen"})
+
+    def call_off(self, door: int, chance: Random) -> None:
+        """Somebody aborts a launch, or removes the jobs of a submission."""
+        new, live = self._numbers([Status.NEW]), self._numbers(LIVE)
+        if new and chance.random() < 0.5:
+            self._post(door, "submission_act", {"submission_id": chance.choice(new), "act": "abort"})
+        elif live:
+            self._post(door, "jobs_act", {"submission_id": chance.choice(live), "act": "remove"})
+
+    def hold(self, door: int, chance: Random) -> None:
+        """Launches of a stage or of the experiment are held, or allowed again."""
+        if chance.random() < 0.3:
+            self._post(door, "launch_gate", {"act": chance.choice(("hold", "allow"))}, who=self.superuser.username,
+                       place=f"{EXPERIMENT}/{SUPERUSER}")
+        else:
+            self._post(door, "stage_act", {"campaign_stage_id": self.campaign.stage(chance.choice(("reco", "nightly"))),
+                                           "act": chance.choice(("hold_launches", "release_launches"))})
+
+    def release(self, door: int, chance: Random) -> None:
+        """Somebody releases one of the launches that are held."""
+        kept = [row.launch_id for row in self.world.launches(state="held")]
+        if kept:
+            self._post(door, "held_launches_act", {"launch_id": chance.choice(kept), "act": "release"})
+
+    def report_late(self, door: int, chance: Random) -> None:
+        """A wrapper repeats what it knew of a submission some time ago."""
+        known = list(self.fakes.batch.clusters())
+        if known:
+            said = chance.choice((Status.IDLE, Status.RUNNING)).label
+            self._post(door, "update_submission", {"submission_id": chance.choice(known), "status": said},
+                       who=launches.AGENT)
+
+    # ----------------------------------------------------------------------------------------- agents
 
     def claim(self, worker: int, limit: int = 2) -> None:
         each = self.workers[worker]
         each.attempt(lambda: each.claims.extend(launches.claim(each.world.core, each.owner, limit)))
 
     def work(self, worker: int) -> None:
-        """An agent brings the oldest launch that it claimed as far as it goes."""
+        """An agent brings the oldest launch that it claimed as far as it goes; with none it claims first."""
         each = self.workers[worker]
+        if not each.claims:
+            self.claim(worker)
         if each.claims:
             claimed = each.claims.pop(0)
             each.attempt(lambda: launches.work_on(each.world.core, claimed))
@@ -118,7 +245,14 @@ class Story:
         each = self.workers[worker]
         each.attempt(lambda: upkeep.run(each.world.core, EXPERIMENT))
 
+    def look_at_schedules(self, worker: int) -> None:
+        each = self.workers[worker]
+        each.attempt(lambda: schedules.launch_due(each.world.core, EXPERIMENT))
+
+    # --------------------------------------------------------------------------------------- the world
+
     def wait(self, seconds: float) -> None:
+        """Time goes by, or a clock is put right by an hour."""
         self.clock.advance(seconds)
 
     def run_jobs(self, chance: Random) -> None:
@@ -140,8 +274,9 @@ class Story:
             batch.end(number, state, chance.randrange(1, 3))
 
     def break_something(self, chance: Random) -> None:
-        """Plan a fault: a silent system, a lost or refused submit, an agent that dies at a commit."""
-        what = chance.choice(("batch", "catalogue", "submit", "death", "death", *["pause"] * 3 * self.pausing))
+        """Plan a fault: a silent system, a lost or refused submit, somebody who dies or loses the database."""
+        what = chance.choice(("batch", "catalogue", *["submit"] * 3, *["death"] * 4, "cut", "repeat", "log", "clock",
+                              *["pause"] * 3 * self.pausing))
         if what == "batch":
             self.fakes.batch.fail(chance.choice(BATCH_METHODS), times=chance.randrange(1, 4))
         elif what == "catalogue":
@@ -150,54 +285,52 @@ class Story:
             self.fakes.batch.answer(chance.choice(("lost", "lost", "lost-before", "refused")))
         elif what == "pause":
             self.fakes.batch.plan("submit", lambda: self._taken_over(chance.randrange(2)))
+        elif what == "repeat":
+            self._forget_cursors()
+        elif what == "log":
+            self._close_logs()
+        elif what == "clock":
+            self.wait(chance.choice((-3600, 3600, -5)))
+        elif what == "cut" and self.world.core.db.is_postgresql:
+            chance.choice(self.company.everybody()).cut_at_commit(chance.randrange(1, 5))
         else:
-            chance.choice(self.workers).database.die_at_commit(chance.randrange(1, 5), after=chance.random() < 0.5)
-
-    def _taken_over(self, worker: int) -> None:
-        """While an agent sleeps in the middle of a submit its lease ends, and another one looks at the launch."""
-        self.wait(70)
-        self.claim(worker, 5)
-        while self.workers[worker].claims:
-            self.work(worker)
-
-    def hold(self, held: bool) -> None:
-        """A person holds the launches of the second stage, or allows them and releases what was kept."""
-        who = self.campaign.owner.experimenter_id if held else None
-        self.world.change(CampaignStage, self.campaign.stage("reco"), hold_experimenter_id=who)
-        if not held:
-            kept = [row.launch_id for row in self.world.launches(state="held")]
-            launches.release_held(self.world.core, "ann", kept, EXPERIMENT)
+            what = "death"
+            chance.choice(self.company.everybody()).die_at_commit(chance.randrange(1, 5), after=chance.random() < 0.5)
+        self.tally[f"fault planned: {what}"] += 1
 
     def random_step(self, chance: Random) -> None:
         """Any step, the frequent ones more often."""
-        worker = chance.randrange(2)
+        worker, door = chance.randrange(2), chance.randrange(2)
         steps: list[tuple[int, Callable[[], None]]] = [
-            (3, lambda: self.launch(again=chance.random() < 0.3)),
-            (6, lambda: self.claim(worker)),
-            (8, lambda: self.work(worker)),
+            (4, lambda: self.launch(door, chance, again=chance.random() < 0.4)),
+            (2, lambda: self.claim(worker)),
+            (16, lambda: self.work(worker)),
             (6, lambda: self.poll(worker)),
-            (5, lambda: self.wrap_up(worker)),
+            (6, lambda: self.wrap_up(worker)),
             (1, lambda: self.upkeep(worker)),
+            (2, lambda: self.look_at_schedules(worker)),
             (5, lambda: self.wait(chance.choice((1, 20, 70, 400)))),
-            (8, lambda: self.run_jobs(chance)),
-            (4, lambda: self.break_something(chance)),
-            (1, lambda: self.hold(chance.random() < 0.5)),
+            (10, lambda: self.run_jobs(chance)),
+            (8, lambda: self.break_something(chance)),
+            (1, lambda: self.hold(door, chance)),
+            (1, lambda: self.release(door, chance)),
+            (1, lambda: self.decide(door, chance)),
+            (1, lambda: self.call_off(door, chance)),
+            (1, lambda: self.report_late(door, chance)),
         ]
+        self.tally["steps"] += 1
         chance.choices([step for _, step in steps], [weight for weight, _ in steps])[0]()
 
     # ------------------------------------------------------------------------------------- the end
 
     def settle(self) -> None:
         """Heal everything and let agents and jobs go on until nothing changes any more."""
-        self.fakes.batch.heal()
-        self.fakes.catalogue(EXPERIMENT).heal()
-        for each in self.workers:
-            each.database.live_on()
-            each.claims.clear()
-        self.hold(False)
+        self._heal()
+        self._end_schedule()
         for turn in range(ROUNDS_TO_REST):
             self.clock.advance(400 if turn < ROUNDS_TO_REST // 2 else timedelta(days=1).total_seconds())
             worker = self.workers[turn % 2]
+            self._allow_everything()
             worker.world.work_on_launches(worker.owner)
             for number in self.fakes.batch.clusters():
                 self._process(number, None)
@@ -206,18 +339,31 @@ class Story:
             worker.world.wrap_up(EXPERIMENT)
             upkeep.run(worker.world.core, EXPERIMENT)
             if self._at_rest():
-                return
+                break
+        for row in self.world.launches():
+            self.tally[f"launch {self._kind(row)}: {row.state}"] += 1
+        self.tally["acknowledged"] += len(self.acknowledged)
+        self.tally["jobs found of an earlier attempt"] += len(self.world.events("launch.adopted"))
+        self.tally["held launches released"] += len(self.world.events("launch.released"))
 
     def wrong(self) -> list[str]:
         """Everything that must not be, in words; empty if the story ended well."""
-        return [*self._duplicates(), *self._owed(), *self._stuck(), *self._unordered(), *self.world.sums_differ()]
+        return [*self.troubles, *(said for door in self.doors for said in door.troubles), *self._lost(),
+                *self._duplicates(), *self._owed(), *self._stuck(), *self._left_behind(), *self._unordered(),
+                *self.world.sums_differ()]
 
-    def _at_rest(self) -> bool:
-        with self.world.core.db.read() as session:
-            pending = session.scalar(select(Launch.launch_id).where(Launch.state.in_(("owed", "queued"))).limit(1))
-            live = session.scalar(select(Submission.submission_id).where(
-                Submission.status_id.not_in([int(status) for status in AT_REST])).limit(1))
-        return pending is None and live is None
+    # -------------------------------------------------------------------------------- what is checked
+
+    def _lost(self) -> list[str]:
+        rows = {row.launch_id: row for row in self.world.launches()}
+        found = []
+        for key, answer in self.acknowledged.items():
+            row = rows.get(answer["launch_id"])
+            if row is None:
+                found.append(f"the launch acknowledged for {key} is not there")
+            elif answer["submission_id"] not in (None, row.submission_id):
+                found.append(f"{key} was told submission {answer['submission_id']}, it is {row.submission_id}")
+        return found
 
     def _duplicates(self) -> list[str]:
         found = [f"submission {number} has {count} clusters: launched more than once"
@@ -231,20 +377,25 @@ class Story:
     def _owed(self) -> list[str]:
         found = [f"launch {row.launch_id} ({row.key}) is still {row.state}: {row.message}"
                  for row in self.world.launches() if row.state in ("owed", "queued", "held")]
-        clusters = self.fakes.batch.clusters()
+        clusters, gate = self.fakes.batch.clusters(), self.campaign.stage("gate")
         found += [f"launch {row.launch_id} is launched without jobs" for row in self.world.launches(state="launched")
-                  if not clusters[row.submission_id]]
+                  if not clusters[row.submission_id] and row.campaign_stage_id != gate]
         keys = {row.key for row in self.world.launches()}
-        for item in self._slices():
-            if item.status_id != Status.LOCATED or self._recovers(item):
-                continue
-            found += [f"submission {item.submission_id} is Located, {key} was never owed"
-                      for key in self._followers(item) if key not in keys]
+        for item in self.world.submissions(status_id=int(Status.LOCATED), recovery_tasks_parent=None):
+            if not self._recovers(item):
+                found += [f"submission {item.submission_id} is Located, {key} was never owed"
+                          for key in self._followers(item) if key not in keys]
         return found
 
     def _stuck(self) -> list[str]:
         return [f"submission {item.submission_id} is stuck in {Status(item.status_id).label}: {item.wrapup_message}"
                 for item in self.world.submissions() if Status(item.status_id) not in AT_REST]
+
+    def _left_behind(self) -> list[str]:
+        """Jobs of submissions that a person ended, still in the batch system."""
+        return [f"job {job.batch_id} of submission {number} was never removed"
+                for number in self.fakes.batch.clusters() for job in self.fakes.batch.of(number)
+                if not job.state.is_final]
 
     def _unordered(self) -> list[str]:
         found = []
@@ -253,6 +404,107 @@ class Story:
             if times != sorted(times):
                 found.append(f"the history of submission {item.submission_id} goes backwards: {times}")
         return found
+
+    # ------------------------------------------------------------------------------------------ inside
+
+    def _ask(self, door: int, request: Request) -> None:
+        answer = self._post(door, request.word, request.fields(self.campaign.stage(request.stage)))
+        if answer is None:
+            return
+        before = self.acknowledged.setdefault(request.key, answer)
+        if before["launch_id"] != answer["launch_id"]:
+            self.troubles.append(f"{request.key} launched {before['launch_id']} and {answer['launch_id']}")
+
+    def _post(self, door: int, word: str, fields: dict[str, Any], *, who: str = "", place: str = PLACE
+              ) -> dict[str, Any] | None:
+        self.tally["requests"] += 1
+        return self.doors[door].post(who or self.owner.username, place, word, fields)
+
+    def _numbers(self, statuses: Iterable[Status]) -> list[int]:
+        wanted = {int(status) for status in statuses}
+        return [item.submission_id for item in self.world.submissions() if item.status_id in wanted]
+
+    def _kind(self, row: Launch) -> str:
+        if row.campaign_stage_id == self.campaign.stage("gate"):
+            return "approval"
+        return row.kind
+
+    def _taken_over(self, worker: int) -> None:
+        """While an agent sleeps in the middle of a submit its lease ends, and another one looks at the launch."""
+        self.wait(70)
+        self.claim(worker, 5)
+        while self.workers[worker].claims:
+            self.work(worker)
+
+    def _forget_cursors(self) -> None:
+        """All that the batch system ever told is told again, as when a history is read anew."""
+        with self.world.core.db.write() as session:
+            session.execute(update(AgentTask).values(cursor=""))
+
+    def _close_logs(self) -> None:
+        """There is no room for launch logs: their directory is something that nobody can write into."""
+        logs = self._logs()
+        if logs.is_dir():
+            logs.rename(logs.with_name("launch_logs.away"))
+        if not logs.exists():
+            logs.write_bytes(b"")
+
+    def _open_logs(self) -> None:
+        logs, away = self._logs(), self._logs().with_name("launch_logs.away")
+        if logs.is_file():
+            logs.unlink()
+        if away.is_dir():
+            away.rename(logs)
+
+    def _logs(self):
+        return self.world.core.settings.service.data_dir / "launch_logs"
+
+    def _heal(self) -> None:
+        self.fakes.batch.heal()
+        self.fakes.catalogue(EXPERIMENT).heal()
+        self._open_logs()
+        for database in self.company.everybody():
+            self.tally["deaths"] += database.deaths
+            self.tally["connections cut"] += database.cuts
+            database.deaths = database.cuts = 0
+            database.live_on()
+        for worker in self.workers:
+            worker.claims.clear()
+        # Leases and pauses of before the clock was put back are over.
+        self.clock.advance(hours=4)
+
+    def _end_schedule(self) -> None:
+        """Let what is due be launched, see that it is, and end the schedule, which would never rest."""
+        schedules.launch_due(self.world.core, EXPERIMENT)
+        with self.world.core.db.write() as session:
+            row = session.get_one(Schedule, self.campaign.stage("nightly"))
+            if row.next_at <= self.clock():
+                self.troubles.append(f"the schedule's moment {row.next_at} was left out")
+            if row.last_tick is None or not session.scalar(select(Launch.launch_id).where(Launch.kind == "schedule")):
+                self.troubles.append("the schedule launched nothing")
+            session.execute(delete(Schedule))
+
+    def _allow_everything(self) -> None:
+        for name in ("reco", "nightly"):
+            if self.world.stage_row(self.campaign, name).hold_experimenter_id is not None:
+                self._post(0, "stage_act", {"campaign_stage_id": self.campaign.stage(name), "act": "release_launches"})
+        with self.world.core.db.read() as session:
+            held = session.get_one(Experiment, EXPERIMENT).launches_held_by is not None
+        if held:
+            self._post(0, "launch_gate", {"act": "allow"}, who=self.superuser.username,
+                       place=f"{EXPERIMENT}/{SUPERUSER}")
+        for row in self.world.launches(state="held"):
+            self._post(0, "held_launches_act", {"launch_id": row.launch_id, "act": "release"})
+        for number in self._numbers([Status.AWAITING_APPROVAL]):
+            self._post(0, "submission_act", {"submission_id": number, "act": "approve"})
+
+    def _at_rest(self) -> bool:
+        with self.world.core.db.read() as session:
+            pending = session.scalar(
+                select(Launch.launch_id).where(Launch.state.in_(("owed", "queued", "held"))).limit(1))
+            live = session.scalar(select(Submission.submission_id).where(
+                Submission.status_id.not_in([int(status) for status in AT_REST])).limit(1))
+        return pending is None and live is None
 
     def _slices(self) -> list[Submission]:
         """Submissions of the first stage that took a slice of the dataset."""
@@ -266,17 +518,29 @@ class Story:
         return bool(rows) and (rows[-1].state != "launched" or recoveries[-1].status_id != Status.LOCATED)
 
     def _followers(self, item: Submission) -> list[str]:
+        """Keys of the launches that a Located submission must have led to."""
+        found = []
+        for each in self.dependencies:
+            if each.provider_campaign_stage_id != item.campaign_stage_id:
+                continue
+            feeds_itself = each.consumer_campaign_stage_id == item.campaign_stage_id
+            if feeds_itself or self._has_output(item):
+                found.append(f"dependency:{each.campaign_dep_id}:{item.submission_id}")
+        return found
+
+    def _has_output(self, item: Submission) -> bool:
+        if item.campaign_stage_id == self.campaign.stage("gate"):
+            return bool(self._files(item))
         catalogue = self.fakes.catalogue(EXPERIMENT)
-        keys = [f"dependency:2:{item.submission_id}"]
-        if item.project and catalogue.count(f"ischildof:( snapshot_for_project_name {item.project} )"):
-            keys.append(f"dependency:1:{item.submission_id}")
-        return keys
+        return bool(item.project and catalogue.count(f"ischildof:( snapshot_for_project_name {item.project} )"))
 
     def _files(self, item: Submission) -> list[str]:
         catalogue = self.fakes.catalogue(EXPERIMENT)
         return catalogue.list(catalogue.dataset_query(item.submission_params["dataset"]))
 
     def _process(self, number: int, count: int | None) -> None:
+        # No job is done with a file before the clocks of all hosts have passed the moment of its launch.
+        self.wait(2 * SECOND_AGENT_SECONDS)
         catalogue = self.fakes.catalogue(EXPERIMENT)
         live = any(not job.state.is_final for job in self.fakes.batch.of(number))
         for name in catalogue.projects():
