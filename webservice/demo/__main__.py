@@ -123,7 +123,7 @@ def run(argv: list[str] | None = None) -> int:
             core = prepare(demonstration, settings)
             stack.callback(core.db.close)
         except PomsError as condition:
-            console.print(f"[red]{condition}[/red]")
+            complain(console, str(condition))
             return 2
         except KeyboardInterrupt:
             return 130
@@ -138,13 +138,18 @@ def _run_in(demonstration: Demonstration, core: Core) -> int:
     try:
         return perform(demonstration, core, crashes)
     except PomsError as condition:
-        console.print(f"[red]{condition}[/red]\nThe logs are in {demonstration.data_dir}.")
+        complain(console, f"{condition}\nThe logs are in {demonstration.data_dir}.")
         return 1
     except KeyboardInterrupt:
         return 130
     finally:
         crashes.ended.set()
         processes.stop()
+
+
+def complain(console: Console, text: str) -> None:
+    """Say what is wrong, as it is: texts of others hold brackets, and paths that are to be copied."""
+    console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 # --------------------------------------------------------------------------------------- before it begins
@@ -257,8 +262,7 @@ def conclude(demonstration: Demonstration, core: Core, campaign_id: int, before:
     good = finished and records.is_good(summary)
     if not good:
         wrong = [f"{name}: {said}" for name, said in summary["checks"].items() if said != "passed"]
-        console.print("\n".join(["[red]Not every stage finished as it should; "
-                                 f"see {demonstration.data_dir}.[/red]", *wrong]))
+        complain(console, "\n".join([f"Not every stage finished as it should; see {demonstration.data_dir}.", *wrong]))
     else:
         console.print("[green]Every stage finished.[/green]")
     if options.json:

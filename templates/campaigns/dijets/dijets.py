@@ -19,7 +19,7 @@ from typing import Any
 
 import jet_plot
 
-EVENTS = 500
+EVENTS = 800
 PICOBARN_IN_MILLIBARN = 1e9
 MOST_ETA = 4.5
 RADIUS, LEAST_JET_PT, MOST_JET_ETA = 0.4, 25.0, 2.8
