@@ -26,10 +26,13 @@ def ask(person, route, arguments):
 def foreign(site):
     """One item of each kind in another experiment, with the same names as here."""
     made = site.world.campaign_with(stage("gen"), stage("reco", after="gen"), name="mc", experiment="nova")
+    row = site.world.stage_row(made, "gen")
     return {"campaign_id": made.campaign_id, "campaign_stage_id": made.stage("gen"), "ids2HR": made.stage("gen"),
             "stage_id": made.stage("gen"), "submission_id": site.world.submission(made, "gen"),
             "launch_id": held_launch(site, made), "name": "mc", "batch_id": "1.0@fake", "dry_run": "1",
-            "is_hold": "Hold", "is_active": "1", "decision_id": 1, "tag_name": "t", "recovery_type": "x", "campaign_text": "x"}
+            "is_hold": "Hold", "is_active": "1", "decision_id": 1, "tag_name": "t", "recovery_type": "x",
+            "campaign_text": "x", "tag_id": 1, "login_setup_id": row.login_setup_id, "job_type_id": row.job_type_id,
+            "ae_launch_id": row.login_setup_id, "ae_campaign_definition_id": row.job_type_id}
 
 
 def held_launch(site, made) -> int:
