@@ -331,7 +331,8 @@ def _what_follows(core: Core, candidate: Candidate, data: DataBackend, finding: 
     original = candidate.original
     if finding.round is not None and not finding.round.passive:
         if candidate.is_recovery or any(group.outcome != "give up" for group in finding.round.groups):
-            return _with(finding, owed=tuple(map(Owed, finding.round.requests)), recovery_position=original.recovery_position)
+            return _with(finding, owed=tuple(map(Owed, finding.round.requests)),
+                         recovery_position=original.recovery_position)
         owed, skipped = dependents.at_the_end(core, candidate, data)
         return _with(finding, owed=tuple(owed), skipped=tuple(skipped), recovery_position=original.recovery_position)
     entries = candidate.job_type_content.get("recoveries") or []
