@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +12,16 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
+from rich.console import Console
 from sqlalchemy import select
 
-from poms.webservice import demo
+from poms.webservice.client import Client
+from poms.webservice.demo.__main__ import Demonstration, free_port, prepare, sample_text
+from poms.webservice.demo.person import Person
+from poms.webservice.demo.processes import Processes
 from poms.webservice.model import Launch, Submission
 from poms.webservice.rules.campaign_text import parse
-from poms.webservice.services import lookups
+from poms.webservice.services import lookups, samples
 from poms.webservice.services.core import Core
 from poms.webservice.testing import browser as browsers
 
@@ -68,7 +74,11 @@ class Service:
 
     def upload(self, name: str, text: str = "") -> int:
         """A campaign sent by a program; its number."""
-        return demo.Client(self.url).upload((text or self.text(name)).encode())["campaign_id"]
+        return Person(self.url, "sbnd", "superuser").upload((text or self.text(name)).encode()).campaign_id
+
+    def launch(self, name: str) -> int:
+        """A campaign launched by a program; the number of its submission."""
+        return Client(self.url, experiment="sbnd", role="superuser").launch(name, key=name)["submission_id"]
 
     def stage_id(self, campaign: str, stage: str = "work") -> int:
         return lookups.find_stage_id(self.core, "sbnd", campaign, stage)
@@ -82,12 +92,14 @@ class Service:
 def service(tmp_path_factory) -> Iterator[Service]:
     """The embedded service as bin/demo starts it, empty."""
     directory = tmp_path_factory.mktemp("walk")
-    port = demo.free_port(0)
-    core = demo.prepare(directory / "data", f"127.0.0.1:{port}", "local")
-    processes = demo.Processes(directory / "data" / "poms.ini", directory)
+    (directory / "data").mkdir()
+    demonstration = Demonstration(Namespace(batch="local"), samples.find("sbnd_mc"), free_port(0), directory / "data",
+                                  Console(quiet=True), time.monotonic())
+    core = prepare(demonstration, "")
+    processes = Processes(directory / "data" / "poms.ini", directory)
     processes.start()
-    made = Service(core, f"http://127.0.0.1:{port}", directory)
-    assert demo.Client(made.url).call("GET", "").status_code == 200
+    made = Service(core, f"http://{demonstration.listen}", directory)
+    made.upload("walk_begin")
     yield made
     processes.stop()
     core.backends.close()
@@ -257,8 +269,7 @@ def test_a_double_click_launches_once_and_the_page_follows(service, tab):
 def launched(service: Service, tab: Page, name: str) -> int:
     """A submission of the waiting campaign, with its page open and its jobs running."""
     service.upload(name)
-    client = demo.Client(service.url)
-    number = client.launch(lookups.find_campaign_id(service.core, "sbnd", name), name)["submission_id"]
+    number = service.launch(name)
     tab.goto(service.address("submission", number))
     eventually(tab, tab.locator("[data-live=head] .chip"), re.compile("Running"))
     return number
@@ -367,8 +378,7 @@ def test_a_launch_of_a_held_stage_is_kept_and_let_go(service, tab):
 
 def two_stages(service: Service) -> str:
     """Generation and simulation of the sample; what fails is left to people."""
-    sample = demo.sample_dir("sbnd_mc")
-    document = parse(demo.sample_text(service.core, sample))
+    document = parse(sample_text(service.core, samples.find("sbnd_mc")))
     for stage in ("detsim", "reco", "anatree"):
         document = document.without_section(f"campaign_stage {stage}").without_section(f"dependencies {stage}")
     document = document.with_value("campaign", "name", "walk_physics")
@@ -422,10 +432,9 @@ def word_of(address: str) -> str:
 
 def test_every_page_is_three_clicks_away_and_fits(service, browser):
     """From the shift board, by links alone, at a desk and on a phone, light and dark; nothing complains."""
-    done = service.upload("walk_crawl")
+    service.upload("walk_crawl")
     service.let_go("walk_crawl")
-    client = demo.Client(service.url)
-    number = client.launch(done, "crawl")["submission_id"]
+    number = service.launch("walk_crawl")
     with browsers.tab(browser) as first:
         first.set_default_timeout(PATIENCE_MS)
         first.goto(service.address("submission", number))
