@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("physics")
+# A whole campaign's events take more than a minute of processor time.
+pytestmark = [pytest.mark.usefixtures("physics"), pytest.mark.timeout(1200)]
 
 POINTS = ["7000_50", "13000_50", "7000_100", "13000_100"]
 
