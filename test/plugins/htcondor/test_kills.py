@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -69,6 +70,9 @@ config = none
 default_memory_mb = 500
 timeout_seconds = 30
 spooling_grace_seconds = 20
+; The pool remembers the submissions of other tests, which have the same numbers.
+submit_lines = MY.POMS_INST = "{run}"
+job_constraint = POMS_INST == "{run}"
 """
 
 
@@ -117,7 +121,7 @@ def service(empty_pool, shared_path):
         probe.bind(("127.0.0.1", 0))
         listen = f"127.0.0.1:{probe.getsockname()[1]}"
     ini = data / "poms.ini"
-    ini.write_text(INI.format(data=data, listen=listen, pool=empty_pool))
+    ini.write_text(INI.format(data=data, listen=listen, pool=empty_pool, run=uuid.uuid4().hex))
     backends = Backends(config.load(ini))
     migrations.upgrade(backends.settings.database.url, backends.databases())
     database = Database(make_engine(backends.settings.database.url))

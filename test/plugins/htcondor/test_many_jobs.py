@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+import uuid
 from collections import Counter
 
 import pytest
@@ -48,6 +49,8 @@ programs = {pool.programs}
 config = none
 default_memory_mb = 500
 timeout_seconds = 90
+; The pool remembers the submissions of other tests, which have the same numbers.
+job_constraint = POMS_INST == "{run}"
 """
 
 
@@ -58,7 +61,8 @@ def full(empty_pool, shared_path):
     data.mkdir()
     data.chmod(0o755)
     ini = data / "poms.ini"
-    ini.write_text(INI.format(data=data, pool=empty_pool))
+    run = uuid.uuid4().hex
+    ini.write_text(INI.format(data=data, pool=empty_pool, run=run))
     backends = Backends(config.load(ini))
     migrations.upgrade(backends.settings.database.url, backends.databases())
     database = Database(make_engine(backends.settings.database.url))
@@ -72,7 +76,8 @@ def full(empty_pool, shared_path):
         # Not through launch scripts: what is tried here are the actions, not a hundred submits.
         done = empty_pool.run("condor_submit", "-name", empty_pool.schedds[0], "-terse", "-", text=(
             f"executable = /bin/sleep\narguments = 1000\ntransfer_executable = false\nrequirements = false\n"
-            f"MY.POMS4_SUBMISSION_ID = {number}\nMY.POMS4_LAUNCH_ATTEMPT = 1\nqueue {JOBS}\n"))
+            f"MY.POMS4_SUBMISSION_ID = {number}\nMY.POMS4_LAUNCH_ATTEMPT = 1\nMY.POMS_INST = \"{run}\"\n"
+            f"queue {JOBS}\n"))
         assert done.returncode == 0, done.stderr
     world.poll()
     yield world, campaigns, chosen
