@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="how many random fault schedules each test marked faults runs")
     group.addoption("--seed", type=int, default=1, metavar="S",
                     help="where the random fault schedules begin; the same seed gives the same schedules")
-    group.addoption("--files", type=int, default=200, metavar="N",
+    group.addoption("--files", type=int, default=100, metavar="N",
                     help="how many files go through the chain of three stages")
     group.addoption("--steps", type=int, default=1500, metavar="N",
                     help="how many steps the state machine of the engine takes")
