@@ -109,7 +109,7 @@ def test_a_good_token_is_no_problem(tmp_path):
     ("not a token", "is no token"), ("a.b.c", "is no token"), (b"\xff\xfe.\xff.\xff", "is no token"),
     ("a.bnVsbA.c", "is no token"), ("a.e30.c", "does not say when it expires"),
     (a_token("/sbnd/production", seconds=-9), "expired"), (a_token("/sbnd"), "is not for /sbnd/production"),
-])
+], ids=["words", "no parts", "bytes", "no claims", "no end", "expired", "another group"])
 def test_a_bad_token_is_told_without_its_text(tmp_path, text, words):
     """What is wrong is said; nothing of the token itself is."""
     found = problem(tmp_path, text)
