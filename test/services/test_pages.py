@@ -719,3 +719,14 @@ def test_pages_are_read_only(world, owner, ids):
         with recorded(world.core.db.engine) as statements:
             show(world.core, owner, ids)
         assert statements and all(statement.lstrip().startswith(("SELECT", "WITH")) for statement in statements)
+
+
+@pytest.mark.parametrize(("status", "offered"), [(Status.RUNNING, False), (Status.FAILED, True), (Status.LOCATED, True),
+                                                 (Status.LAUNCH_FAILED, True), (Status.AWAITING_APPROVAL, False)])
+def test_what_has_ended_can_be_launched_again(world, owner, submission, status, offered):
+    """By whoever may launch the stage; not by a guest of another role."""
+    world.change(Submission, submission, status_id=int(status))
+
+    page = submission_pages.submission_page(world.core, owner, url, submission)
+
+    assert page["may"]["relaunch"] is offered

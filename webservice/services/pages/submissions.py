@@ -267,7 +267,9 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
         "recovery": recovery,
         "recovery_kinds": [{"name": name, "description": text} for name, text in _recovery_kinds(core, item).items()]
         if may_do and item.project and status not in LIVE else [],
-        "may": {"act": may_do and status in LIVE, "abort": may_do and status is Status.NEW, "relaunch": False,
+        "may": {"act": may_do and status in LIVE, "abort": may_do and status is Status.NEW,
+                "relaunch": may_do and status not in LIVE | {Status.AWAITING_APPROVAL} and campaign is not None
+                and stage.campaign_stage_type != "approval",
                 "recover": may_do and bool(item.project) and status not in LIVE,
                 "complete": may_do and status in LIVE - {Status.NEW},
                 "locate": may_do and status not in (Status.LOCATED, Status.AWAITING_APPROVAL), "approve": may_do
