@@ -55,7 +55,8 @@ VALUES = {
     "ae_launch_script": "fife_launch", "ae_launch_host": "localhost", "job_type_id": "1",
     "filename": "typed.ini", "campaign_stage": "1", "ae_vo_role": "Production", "ae_completion_type": "complete",
     "ae_completion_pct": "95", "ae_launch_name": "here", "ae_campaign_definition": "work", "ae_dataset": "None",
-    "ae_stage_name": "more", "ae_campaign_name": "typed", "ae_software_version": "v1", "kind": "job_type", "host": "localhost", "script": "run",
+    "ae_stage_name": "more", "ae_campaign_name": "typed", "ae_software_version": "v1", "kind": "job_type",
+    "host": "localhost", "script": "run",
     "block": "old", "to": "fourth", "createds": "2026-03-01 12:00:00", "delete": "1", "last_split_custom_val": "0",
     "dims": "file_name %", "dd_submissions": "7", "decision_id": "1",
     "watch_id": "1", "about": "finished", "channel": "mail", "address": "olive@example.org", "quiet": "22:00-07:00",
@@ -82,10 +83,12 @@ ALSO = {
     "editor_block": ("kind", "block"), "login_setup_save": ("host",), "job_type_save": ("script",),
 }
 # What cannot succeed on what is in the database here: the status that says so.
-REFUSED = {"stages_switch": 409, "watch_address": 404, "watch_test": 404,
-           "recover": 400, "recovery_answer": 404, "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
-    "calculate_dd_project_completion", "campaign_stage_datasets", "set_job_launches", "update_submissions", "wrapup_tasks", "mark_failed_submissions",
-    "make_stale_campaigns_inactive", "launch_queued_job"), 403)}
+REFUSED = {
+    "stages_switch": 409, "watch_address": 404, "watch_test": 404, "recover": 400, "recovery_answer": 404,
+    "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
+        "calculate_dd_project_completion", "campaign_stage_datasets", "set_job_launches", "update_submissions",
+        "wrapup_tasks", "mark_failed_submissions", "make_stale_campaigns_inactive", "launch_queued_job"), 403),
+}
 
 
 @pytest.fixture

@@ -217,7 +217,8 @@ def test_what_nobody_may_do_is_not_offered():
     found = page("submission.html", context | {"recovery": context["recovery"] | {"decisions": decisions}})
 
     # Which columns one sees is one's own affair.
-    buttons = [one for one in found.select("form[method=post] button") if not one.find_parent(class_="menu__list--form")]
+    buttons = [one for one in found.select("form[method=post] button")
+               if not one.find_parent(class_="menu__list--form")]
     assert not buttons
     assert not found.select("input[name=batch_id]")
 
