@@ -133,6 +133,21 @@ def test_held_launches_are_listed_and_let_go(running, campaign):
     assert running.world.launches()[0].state == "owed"
 
 
+def test_held_launches_go_so_many_each_minute(running, campaign):
+    """And the answer says so; a rate that is none is refused."""
+    holds.hold_stages(running.world.core, campaign.owner, [campaign.stage("gen")], hold=True)
+    for _ in range(2):
+        running.poms("launch", "mc/gen")
+    numbers = [row["id"] for row in json.loads(running.poms("held", "list", "--json")[1])]
+    holds.hold_stages(running.world.core, campaign.owner, [campaign.stage("gen")], hold=False)
+
+    assert running.poms("held", "release", *numbers, "--per-minute", 0)[0] == 1
+    assert running.poms("held", "release", *numbers, "--per-minute", 4)[0] == 0
+
+    first, second = (row.not_before for row in running.world.launches())
+    assert (second - first).total_seconds() == 15
+
+
 def test_submissions_and_jobs_are_listed_and_shown(running, campaign):
     """With the states of their jobs."""
     number = running.world.submission(campaign, "gen")

@@ -15,7 +15,7 @@ from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Launch, Membership
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER, SUPERUSER
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import jobs, launch_logs, launches, launching
+from poms.webservice.services import holds, jobs, launch_logs, launches, launching
 from poms.webservice.testing.faults import Died
 from poms.webservice.testing.world import stage
 
@@ -650,3 +650,21 @@ def _plan(world, number):
     with world.core.db.read() as session:
         row = session.scalar(select(Launch).where(Launch.submission_id == number))
     return launching.plan_from_document(row.plan, 1)
+
+
+def test_held_launches_are_released_at_a_rate(world, clock):
+    """Two each minute, in the order in which they were asked for."""
+    made = world.campaign_with(stage("gen"))
+    holds.hold_stages(world.core, made.owner, [made.stage("gen")], hold=True)
+    held = [world.launch(made, "gen") for _ in range(5)]
+    holds.hold_stages(world.core, made.owner, [made.stage("gen")], hold=False)
+
+    launches.release_held(world.core, "ann", [outcome.launch_id for outcome in reversed(held)], "samdev", per_minute=2)
+    begun = []
+    for _ in range(6):
+        begun.append(len(world.work_on_launches()))
+        clock.advance(seconds=30)
+
+    assert begun == [1, 1, 1, 1, 1, 0]
+    made_in_order = [row.launch_id for row in sorted(world.launches(), key=lambda row: row.submission_id)]
+    assert made_in_order == [outcome.launch_id for outcome in held]

@@ -1515,10 +1515,16 @@ def bulk() -> dict[str, Any]:
         keep="Keep the jobs as they are",
         danger=True,
         reason=True,
+        rate=False,
         action=url("jobs_act"),
         fields={"submission_id": [812044, 811833, 811618], "act": "remove", "back": "/poms/campaigns/sbnd/production"},
         back="/poms/campaigns/sbnd/production",
     )
+
+
+def bulk_held() -> dict[str, Any]:
+    words = {"title": "Release 2 launches", "yes": "Release 2 launches", "keep": "Keep them held", "danger": False}
+    return bulk() | words | {"reason": False, "rate": True, "left": [], "left_total": 0, "left_why": []}
 
 
 def bulk_nothing() -> dict[str, Any]:
@@ -2095,6 +2101,7 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("search", search),
         ("search", search_nothing),
         ("bulk", bulk),
+        ("bulk", bulk_held),
         ("bulk", bulk_nothing),
         ("tags", tags),
         ("tags", tags_none),

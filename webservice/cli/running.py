@@ -88,7 +88,10 @@ def _add_launches(verbs: Any, options: argparse.ArgumentParser) -> None:
     action(actions, "list", held_list, "list held launches", options)
     for word, run, text in (("release", held_release, "let held launches go"),
                             ("delete", held_delete, "drop held launches")):
-        action(actions, word, run, text, options).add_argument("launch", type=int, nargs="+")
+        parser = action(actions, word, run, text, options)
+        parser.add_argument("launch", type=int, nargs="+")
+        if word == "release":
+            parser.add_argument("--per-minute", type=int, metavar="N", help="so many each minute, not all at once")
 
 
 def _add_submissions(verbs: Any, options: argparse.ArgumentParser) -> None:
@@ -179,7 +182,7 @@ def held_list(arguments: argparse.Namespace) -> int:
 
 
 def held_release(arguments: argparse.Namespace) -> int:
-    changed = open_client(arguments).act_on_held(arguments.launch, "release")
+    changed = open_client(arguments).act_on_held(arguments.launch, "release", per_minute=arguments.per_minute)
     return say(arguments, {"changed": changed}, f"{changed} of {len(arguments.launch)} launches released")
 
 

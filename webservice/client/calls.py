@@ -165,9 +165,11 @@ class Client(Making):
                 return found
             after = page["held"][-1]["id"]
 
-    def act_on_held(self, launch_ids: Sequence[int], act: str) -> int:
-        """``release`` or ``delete`` held launches; how many there were."""
-        fields = {"fmt": "json", "launch_id": ",".join(map(str, launch_ids)), "act": act}
+    def act_on_held(self, launch_ids: Sequence[int], act: str, *, per_minute: int | None = None) -> int:
+        """``release`` (``per_minute`` of them each minute) or ``delete`` held launches; how many there were."""
+        fields: dict[str, Any] = {"fmt": "json", "launch_id": ",".join(map(str, launch_ids)), "act": act}
+        if per_minute is not None:
+            fields["per_minute"] = per_minute
         return int(self.connection.json("held_launches_act", fields)["changed"])
 
     # ------------------------------------------------------------------------------ submissions

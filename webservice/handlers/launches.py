@@ -93,9 +93,10 @@ def held_launches(call: Call) -> Answer:
 
 
 @routes.change("held_launches_act", permission=Need("do", "launch", "launch_id"), arguments={
-    "launch_id": numbers(required=True), "act": choice("release", "delete", "retry", required=True), **BULK})
+    "launch_id": numbers(required=True), "act": choice("release", "delete", "retry", required=True),
+    "per_minute": number(), **BULK})
 def held_launches_act(call: Call) -> Answer:
-    """Let held launches go, or drop them; make launches that failed before they began in one's own name."""
+    """Let held launches go, all at once or some each minute, or drop them; make failed ones in one's own name."""
     if call["dry_run"] and call["act"] != "retry":
         context = bulk.held_launches(call.core, call.actor, call.url, call["act"], call["launch_id"])
         return would_do(call, context, "held_launches_act", launch_id=call["launch_id"], act=call["act"])
@@ -103,9 +104,12 @@ def held_launches_act(call: Call) -> Answer:
         changed = launches.take_over(call.core, call.actor, call["launch_id"])
         return Done(call.url("home"), f"{changed} of {len(call['launch_id'])} launches are made in your name",
                     data={"changed": changed})
-    act = launches.release_held if call["act"] == "release" else launches.cancel_held
-    changed = act(call.core, call.actor.username, call["launch_id"], call.actor.experiment)
-    word = "released" if call["act"] == "release" else "deleted"
+    who = (call.core, call.actor.username, call["launch_id"], call.actor.experiment)
+    if call["act"] == "release":
+        changed, word = launches.release_held(*who, per_minute=call["per_minute"]), "released"
+        word += f", {call['per_minute']:,} each minute" if call["per_minute"] else ""
+    else:
+        changed, word = launches.cancel_held(*who), "deleted"
     return Done(call["back"] or call.url("held_launches"),
                 f"{changed} of {len(call['launch_id'])} held launches {word}",
                 data={"changed": changed})

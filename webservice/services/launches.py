@@ -154,11 +154,14 @@ def work_on(core: Core, claimed: Claim, *, stop: StopSignal | None = None) -> st
         return _try_again(core, claimed, str(busy))
 
 
-def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str) -> int:
+def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str, *,
+                 per_minute: int | None = None) -> int:
     """Let held launches go: they become owed and are worked out afresh; returns how many.
 
-    Those that would be held again at once stay as they are. Raises Conflict, with the reason, if that is all of them.
+    In the order in which they were asked for, ``per_minute`` of them each minute, without it all at once. Those that
+    would be held again at once stay as they are. Raises Conflict, with the reason, if that is all of them.
     """
+    pause = timedelta(minutes=1) / per_minute if per_minute else timedelta(0)
     now, count, kept = core.clock(), 0, ""
     with core.db.write() as session:
         for row in _held_rows(session, launch_ids, experiment):
@@ -166,7 +169,7 @@ def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experim
             if still:
                 row.hold_reason = kept = still
                 continue
-            row.state, row.hold_reason, row.not_before = "owed", None, now
+            row.state, row.hold_reason, row.not_before = "owed", None, now + count * pause
             count += 1
             events.record(session, "launch.released", now, actor_name, experiment=row.experiment,
                           campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, launch_id=row.launch_id)

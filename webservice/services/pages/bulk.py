@@ -89,7 +89,8 @@ def held_launches(core: Core, actor: Actor, url: Url, act: str, numbers: Collect
     what = f"{_VERBS[act]} {counted(total, 'launch')}"
     text = ("They will never be launched. Files that they would have taken are left for a later launch of the stage."
             if act == "delete" else "Each is launched once, as soon as an agent comes to it.")
-    return _page(what, text, what, "Keep them held", items, danger=act == "delete")
+    return _page(what, text, what, "Keep them held", items, danger=act == "delete",
+                 rate=act == "release" and total > 1)
 
 
 def campaigns(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[int], tag: str) -> dict[str, Any]:
@@ -122,10 +123,11 @@ def campaigns(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[
 
 
 def _page(title: str, text: str, yes: str, keep: str, items: list[dict[str, Any]], *, danger: bool = False,
-          reason: bool = False) -> dict[str, Any]:
+          reason: bool = False, rate: bool = False) -> dict[str, Any]:
     touched = [item for item in items if item["touched"]]
     left = [item for item in items if not item["touched"]]
     kinds = Counter(item["effect"] for item in left)
     return {"title": title, "text": text, "yes": yes, "keep": keep, "danger": danger, "reason": reason,
+            "rate": rate,
             "touched": touched[:MOST_NAMED], "touched_total": len(touched), "left": left[:MOST_NAMED],
             "left_total": len(left), "left_why": [f"{number:,} {why}" for why, number in kinds.most_common(10)]}
