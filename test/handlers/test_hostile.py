@@ -80,9 +80,9 @@ def test_several_ids_come_as_a_list_or_as_fields(sent, meant):
 
 
 @pytest.mark.parametrize(("sent", "meant"), [
-    ("", False), ("False", False), ("0", False), ("True", True), ("sbnd", True)])
-def test_a_test_launch_is_asked_for_by_any_word_but_no(sent, meant):
-    """A deprecated function of the client sends the experiment in this field."""
+    ("", False), ("False", False), ("0", False), ("True", True), ("1", True), ("yes", True), ("sbnd", False)])
+def test_a_test_launch_is_asked_for_by_a_word_for_yes(sent, meant):
+    """A deprecated function of the client sends the experiment in this field, and means no test."""
     assert params.read_all({"test": params.loose_flag()}, {"test": sent}) == {"test": meant}
 
 

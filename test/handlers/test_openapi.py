@@ -196,8 +196,8 @@ def test_every_operation_refuses_strangers_as_described(site, items, route, meth
     """Somebody of no experiment gets the document of a failure, not data."""
     stranger = site.world.person("stranger", experiment="nova")
 
-    answer = ask(site, stranger, route, method, good(route, {**VALUES, **items.ids, "batch_id": "1.0@s"}),
-                 Accept="application/json")
+    values = {**VALUES, **items.ids, "batch_id": "1.0@s", "tag_id": "1"}
+    answer = ask(site, stranger, route, method, good(route, values), Accept="application/json")
 
     assert answer.status_int in (403, 404)
     validate(DOCUMENT["components"]["schemas"]["Failure"], answer.json)

@@ -57,7 +57,8 @@ def show(tab, html: str) -> None:
         elif path == "/page":
             route.fulfill(body=html, content_type="text/html; charset=utf-8")
         else:
-            route.fulfill(status=404, body="")
+            # What a page's scripts ask for, such as the part of a log that came since: there is nothing new.
+            route.fulfill(status=204, body="")
 
     tab.unroute("**/*")
     tab.route("**/*", answer)

@@ -39,7 +39,7 @@ def tab(browser: Any, *, size: tuple[int, int] = WIDE, scheme: str = "light") ->
               if message.type in ("error", "warning") and not _is_answer(message.text) else None)
     yield opened
     context.close()
-    assert complaints == []
+    assert not complaints, "\n".join(complaints)
 
 
 def _is_answer(text: str) -> bool:

@@ -15,7 +15,7 @@ from poms.plugins.jobsub import attributes, commands, credentials
 from poms.plugins.jobsub.options import JobsubOptions, filled, make_options
 from poms.webservice.errors import BackendUnavailable, ConfigurationError, Invalid
 from poms.webservice.rules import jobsub_options as jobsub
-from poms.webservice.testing.jobs import HOSTILE_NAMES
+from poms.webservice.testing.jobs import HOSTILE_NAMES, await_that
 from test.plugins.jobsub.conftest import a_plan, a_token
 
 
@@ -170,8 +170,15 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path):
     with pytest.raises(BackendUnavailable, match="had not ended"):
         commands.run(options(programs=str(tmp_path), timeout_seconds=2.0), "jobsub_hold", [], role="Production")
 
-    state = Path(f"/proc/{pid_file.read_text().strip()}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    await_that(lambda: has_gone(pid_file.read_text().strip()))
+
+
+def has_gone(pid: str) -> bool:
+    """It was killed: there is at most its entry, which its new parent takes away."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_arguments_are_words_and_never_shell(tmp_path):

@@ -36,6 +36,9 @@ VARIANTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "submission": ({}, {"sort": "-memory"}, {"state": "Completed"}, {"face": "files", "submission_id": "old"},
                    {"face": "command"}, {"face": "snapshots"}, {"face": "events"}),
     "home": ({}, {"scope": "mine"}),
+    "time_bars": ({"campaign_id": "campaign"}, {"campaign_stage_id": "stage"}, {"submission_id": "submission"}),
+    "sheet": ({"campaign_id": "campaign"}, {"campaign_stage_id": "stage"}),
+    "search": ({"search_term": "mc"},),
 }
 
 
@@ -54,10 +57,12 @@ class Look:
     def path(self, landmarks: Landmarks) -> str:
         """Its address on data with these landmarks."""
         values = {name: value_of(name, landmarks) for name, param in self.route.arguments.items() if param.required}
-        places = {"old": landmarks.old_submission_id, "half": landmarks.submission_id // 2}
+        places = {"old": landmarks.old_submission_id, "half": landmarks.submission_id // 2,
+                  "campaign": landmarks.campaign_id, "stage": landmarks.stage_id,
+                  "submission": landmarks.submission_id}
         values |= {name: places.get(value, value) for name, value in self.given.items()}
         segments = [self.route.words[0], landmarks.experiment, landmarks.role]
-        segments += [str(values.pop(name)) for name in self.route.path]
+        segments += [str(values.pop(name)) for name in self.route.path if name in values]
         return "/poms/" + "/".join(segments) + (f"?{urlencode(values)}" if values else "")
 
 
