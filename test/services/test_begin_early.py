@@ -299,3 +299,16 @@ def test_parts_go_on_to_the_stage_after(world):
     assert done_when_third_began <= 8
     assert len(given) == 40
     assert set(given.values()) == {1}
+
+
+def test_a_broken_submission_does_not_keep_others_waiting(world):
+    """What cannot be looked at is logged; the parts of the others are given, and the pass goes on."""
+    made = chain(world)
+    _broken, sound = (under_way(world, made) for _ in range(2))
+    world.catalogue().process(world.get(sound).project, 5)
+    world.catalogue().fail("dependency_files", RuntimeError("not what a catalogue answers"))
+
+    world.wrap_up()
+    world.work_on_launches()
+
+    assert [len(part) for part in parts(world, made)] == [5]
