@@ -170,6 +170,37 @@ class TransportResult:
     reason: str = ""
 
 
+FILES_VARIABLE = "POMS_LAUNCH_FILES"
+"""Names, for a launch script, the directory of its private files."""
+SANDBOX_VARIABLE = "POMS_LAUNCH_SANDBOX"
+"""Names the directory of the files that are kept for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateFile:
+    """A file for a launch host. ``name`` is one plain word; ``data`` is shown nowhere.
+
+    ``exports``: variables of the launch script that hold the file's path, each with a text that stands before it.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    exports: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFiles:
+    """The files of one run of a script, which no other account of its host may read.
+
+    ``private`` are gone when the script has ended, however it ended. ``kept`` lie in a sandbox of this run's own, which
+    a later run may remove after ``keep_seconds``; None: there is no sandbox.
+    """
+
+    private: tuple[PrivateFile, ...] = ()
+    kept: tuple[PrivateFile, ...] | None = None
+    keep_seconds: float = 86400.0
+
+
 @runtime_checkable
 class StopSignal(Protocol):
     """Says when a launch is called off. ``fileno`` is readable from then on, for who waits for descriptors."""
@@ -190,11 +221,14 @@ class LaunchTransport(Protocol):
     dies_with_caller: bool
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None, files: LaunchFiles | None = None
+            ) -> TransportResult:
         """Run ``script`` (bash, given over standard input), copying its output to ``log`` as it comes.
 
         Raises BackendUnavailable only when certainly nothing was started; any later doubt is a result without an
         exit status. When the time or output limit is passed, or ``stop`` is set, the whole process group is ended.
+        ``files`` are there before the script begins, in directories that the variables ``FILES_VARIABLE`` and
+        ``SANDBOX_VARIABLE`` name; they come near no argument list.
         """
         ...
 
@@ -557,8 +591,8 @@ class SplitParameter:
 class SplitContext:
     """What a split works on. ``position`` is the document stored after the last slice, or None.
 
-    ``unique`` is a text that differs for every launch; ``arguments`` is what ``parse`` returned;
-    ``time_zone`` is the experiment's.
+    ``unique`` is a text that differs for every launch, and is the same in its preview; ``arguments`` is what
+    ``parse`` returned; ``time_zone`` is the experiment's.
     """
 
     dataset: str
@@ -572,11 +606,15 @@ class SplitContext:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One piece of the input: the dataset (or parameter) to launch with and the position after it."""
+    """One piece of the input: the dataset (or parameter) to launch with and the position after it.
+
+    ``query``, in what ``peek`` shows: what gives the files of a dataset that ``next`` will declare; "" if it stands.
+    """
 
     dataset: str
     position: Mapping[str, Any] | None
     files: int | None = None
+    query: str = ""
 
 
 @runtime_checkable
@@ -601,11 +639,72 @@ class SplitType(Protocol):
         ...
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
-        """Up to ``n`` coming slices, without declaring anything."""
+        """Up to ``n`` coming slices, without declaring anything; the first as ``next`` would give it."""
         ...
 
     def length(self, context: SplitContext) -> int | None:
         """The number of slices in all, None if it cannot be known."""
+        ...
+
+
+# ------------------------------------------------------------------------------------- credentials
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFile:
+    """A file that a person keeps with the service; ``data`` is shown nowhere."""
+
+    name: str
+    data: bytes = field(repr=False)
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRequest:
+    """Who launches, and as what. ``own(name)`` is a file that this person keeps with the service, or None."""
+
+    experiment: str
+    group: str
+    role: str
+    username: str
+    own: Callable[[str], OwnFile | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialState:
+    """A credential as people may see it. ``problem`` says what is wrong and what to do, "" if it will do."""
+
+    kind: str
+    whose: str
+    problem: str = ""
+    expires_at: datetime | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCredentials:
+    """What a launch is given: files for its host, and variables that hold no secret."""
+
+    files: tuple[PrivateFile, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+@runtime_checkable
+class CredentialBackend(Protocol):
+    """Where the credentials of an experiment's launches come from. All methods may be called from any thread.
+
+    No message, state or variable ever holds a secret.
+    """
+
+    def look(self, request: CredentialRequest) -> list[CredentialState]:
+        """What a launch would be given, each with what is wrong with it; changes nothing, asks no other system."""
+        ...
+
+    def issue(self, request: CredentialRequest) -> IssuedCredentials:
+        """What a launch is given now, renewed if need be.
+
+        Raises CredentialsLacking if something is missing, too old or too short, with the remedy.
+        """
         ...
 
 

@@ -32,8 +32,8 @@ class ByExistingRuns:
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
         snapshot = delivered.snapshot_of(context.position)
-        return [Slice(f"{context.dataset}_slice_{(snapshot or 0) if number == 0 else 'N'}_{label}", None, files)
-                for number, (label, _, files) in enumerate(self._runs(context, snapshot, n))]
+        return [Slice(delivered.slice_name(context, context.dataset, label, snapshot, number), None, files, query)
+                for number, (label, query, files) in enumerate(self._runs(context, snapshot, n))]
 
     def length(self, context: SplitContext) -> int | None:
         return None

@@ -32,8 +32,7 @@ class ByRun:
         coming = self.peek(context)
         if not coming:
             return None
-        run = int((coming[0].position or {})[WORD]) - 1
-        name = declare(context, coming[0].dataset, self._query(context, run))
+        name = declare(context, coming[0].dataset, coming[0].query)
         return Slice(name, coming[0].position, coming[0].files)
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
@@ -45,8 +44,9 @@ class ByRun:
             run = first_run(context.data, base, at, context.arguments["high"])
             if run is None:
                 break
+            query = self._query(context, run)
             found.append(Slice(f"{context.dataset}_{context.unique}_run_{run}", positions.make(WORD, run + 1),
-                               context.data.count(self._query(context, run))))
+                               context.data.count(query), query))
             at = run + 1
         return found
 

@@ -5,6 +5,7 @@ Also the search for the next run that has files, which needs nothing of a catalo
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 from poms.webservice.errors import Conflict
@@ -15,16 +16,23 @@ _LARGEST_RUN = 2**40
 
 def declare(context: SplitContext, name: str, query: str) -> str:
     """Declare a definition; returns its name, with an addition if the name stands for something else already."""
-    known = context.data.definition(name)
-    if known is not None and known != query:
-        name = f"{name}_{short(context)}"
-    try:
-        context.data.define(name, query)
-    except Conflict:
-        # Another launch was quicker with other files, and they are in use.
-        name = f"{name}_{short(context)}"
-        context.data.define(name, query)
+    for candidate in (free_name(context, name, query), f"{name}_{short(context)}"):
+        try:
+            context.data.define(candidate, query)
+        except Conflict:
+            # Another launch was quicker with other files, and they are in use.
+            continue
+        return candidate
+    # This very launch was worked out before and lost, and the dataset has other files by now.
+    name = f"{name}_{uuid.uuid4().hex[:12]}"
+    context.data.define(name, query)
     return name
+
+
+def free_name(context: SplitContext, name: str, query: str = "") -> str:
+    """The name under which ``declare`` would declare the query just now; "": one that is not known beforehand."""
+    known = context.data.definition(name)
+    return name if known is None or known == query else f"{name}_{short(context)}"
 
 
 def declare_frozen(context: SplitContext, name: str, snapshot: int) -> str:
@@ -34,8 +42,7 @@ def declare_frozen(context: SplitContext, name: str, snapshot: int) -> str:
     context.data.snapshot(declared)
     if context.data.definition(declared) != query:
         # Replaced between the two calls; its own name cannot be.
-        declared = f"{name}_{short(context)}"
-        context.data.define(declared, query)
+        declared = declare(context, f"{name}_{short(context)}", query)
     return declared
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from poms.plugins.splits import positions
-from poms.plugins.splits.definitions import declare, declare_frozen, short
+from poms.plugins.splits.definitions import declare, declare_frozen, free_name, short
 from poms.webservice.interfaces import Slice, SplitContext
 
 WORD = "snapshot"
@@ -46,9 +46,19 @@ def coming(context: SplitContext, base: str, size: int, n: int, *, stem: str, la
     snapshot = snapshot_of(context.position)
     found = []
     for number in range(n):
-        files = context.data.count(f"{unseen(base, snapshot)} with limit {size} offset {number * size}")
+        skipped = f" offset {number * size}" if number else ""
+        query = f"{unseen(base, snapshot)} with limit {size}{skipped}"
+        files = context.data.count(query)
         if not files:
             break
-        before = (snapshot or 0) if number == 0 else "N"
-        found.append(Slice(f"{stem}_slice_{before}_{label}", None, files))
+        found.append(Slice(slice_name(context, stem, label, snapshot, number), None, files, query))
+        if files < size:
+            break
     return found
+
+
+def slice_name(context: SplitContext, stem: str, label: str, snapshot: int | None, number: int) -> str:
+    """The dataset of the ``number``th coming slice; of all but the first (0) it depends on what comes before."""
+    if number:
+        return f"{stem}_slice_N_{label}"
+    return free_name(context, f"{stem}_slice_{snapshot or 0}_{label}")

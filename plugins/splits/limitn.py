@@ -23,7 +23,7 @@ class LimitN:
         coming = self._first(context)
         if coming is None:
             return None
-        return Slice(declare(context, coming.dataset, self._query(context)), coming.position, coming.files)
+        return Slice(declare(context, coming.dataset, coming.query), coming.position, coming.files)
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
         coming = self._first(context)
@@ -32,10 +32,8 @@ class LimitN:
     def length(self, context: SplitContext) -> int | None:
         return None
 
-    def _query(self, context: SplitContext) -> str:
-        return f"{context.data.dataset_query(context.dataset)} with limit {context.arguments['n']}"
-
     def _first(self, context: SplitContext) -> Slice | None:
-        files = context.data.count(self._query(context))
+        query = f"{context.data.dataset_query(context.dataset)} with limit {context.arguments['n']}"
+        files = context.data.count(query)
         name = f"{context.dataset}_{context.unique}_limit{context.arguments['n']}"
-        return Slice(name, context.position, files) if files else None
+        return Slice(name, context.position, files, query) if files else None

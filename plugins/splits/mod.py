@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from poms.plugins.splits import arguments, positions
-from poms.plugins.splits.definitions import declare
+from poms.plugins.splits.definitions import declare, free_name
 from poms.webservice.interfaces import Slice, SplitContext, SplitParameter
 
 WORD = "index"
@@ -32,11 +32,15 @@ class Mod:
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
         start = positions.read(context.position, WORD) or 0
         end = min(context.arguments["modulus"], start + n)
-        return [Slice(self._name(context, index), positions.make(WORD, index + 1),
-                      context.data.count(self._query(context, index))) for index in range(start, end)]
+        return [self._at(context, index) for index in range(start, end)]
 
     def length(self, context: SplitContext) -> int | None:
         return context.arguments["modulus"]
+
+    def _at(self, context: SplitContext, index: int) -> Slice:
+        query = self._query(context, index)
+        return Slice(free_name(context, self._name(context, index), query), positions.make(WORD, index + 1),
+                     context.data.count(query), query)
 
     def _name(self, context: SplitContext, index: int) -> str:
         return f"{context.dataset}_slice{index}_of_{context.arguments['modulus']}"

@@ -49,7 +49,7 @@ class New:
         if start > self._bound(context):
             return None
         coming = self._window(context, start)
-        return Slice(declare(context, coming.dataset, self._query(context, start)), coming.position, coming.files)
+        return Slice(declare(context, coming.dataset, coming.query), coming.position, coming.files)
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
         start, window = self._start(context), context.arguments["window"]
@@ -77,8 +77,8 @@ class New:
 
     def _window(self, context: SplitContext, start: int) -> Slice:
         end = start + context.arguments["window"]
-        name = f"{context.dataset}_{context.unique}_time_{start}__{end}"
-        return Slice(name, positions.make(WORD, end), context.data.count(self._query(context, start)))
+        name, query = f"{context.dataset}_{context.unique}_time_{start}__{end}", self._query(context, start)
+        return Slice(name, positions.make(WORD, end), context.data.count(query), query)
 
     def _query(self, context: SplitContext, start: int) -> str:
         zone = ZoneInfo(context.time_zone) if context.arguments["localtime"] else UTC

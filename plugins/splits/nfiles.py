@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from poms.plugins.splits import arguments, positions
-from poms.plugins.splits.definitions import declare
+from poms.plugins.splits.definitions import declare, free_name
 from poms.webservice.interfaces import Slice, SplitContext, SplitParameter
 
 WORD = "index"
@@ -26,7 +26,7 @@ class NFiles:
         coming = self._at(context, index)
         if coming is None:
             return None
-        return Slice(declare(context, coming.dataset, self._query(context, index)), coming.position, coming.files)
+        return Slice(declare(context, self._name(context, index), coming.query), coming.position, coming.files)
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
         start = positions.read(context.position, WORD) or 0
@@ -43,9 +43,13 @@ class NFiles:
         return -(-files // context.arguments["n"])
 
     def _at(self, context: SplitContext, index: int) -> Slice | None:
-        files = context.data.count(self._query(context, index))
-        name = f"{context.dataset}_slice{index}_files{context.arguments['n']}"
-        return Slice(name, positions.make(WORD, index + 1), files) if files else None
+        query = self._query(context, index)
+        files = context.data.count(query)
+        name = free_name(context, self._name(context, index), query)
+        return Slice(name, positions.make(WORD, index + 1), files, query) if files else None
+
+    def _name(self, context: SplitContext, index: int) -> str:
+        return f"{context.dataset}_slice{index}_files{context.arguments['n']}"
 
     def _query(self, context: SplitContext, index: int) -> str:
         size = context.arguments["n"]

@@ -32,18 +32,26 @@ class StagedFiles:
         status = context.data.project_summary(context.dataset).status
         query = f"{delivered.unseen(_staged(context), snapshot)} with limit {size}"
         if not context.data.count(query):
-            if status.lower().startswith(_ENDED):
-                return None
-            raise Conflict(f"Project {context.dataset} has no new files on disk just now and is still {status}; "
-                           "launch again later.")
+            self._require_ended(context, status)
+            return None
         return delivered.deliver(context, query, stem=context.dataset, label=f"stage_{size}", snapshot=snapshot)
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
         size = context.arguments["n"]
-        return delivered.coming(context, _staged(context), size, n, stem=context.dataset, label=f"stage_{size}")
+        status = context.data.project_summary(context.dataset).status
+        found = delivered.coming(context, _staged(context), size, n, stem=context.dataset, label=f"stage_{size}")
+        if not found:
+            self._require_ended(context, status)
+        return found
 
     def length(self, context: SplitContext) -> int | None:
         return -(-context.data.project_summary(context.dataset).files_in_snapshot // context.arguments["n"])
+
+    def _require_ended(self, context: SplitContext, status: str) -> None:
+        """Nothing is there: that is the end only if the project has ended."""
+        if not status.lower().startswith(_ENDED):
+            raise Conflict(f"Project {context.dataset} has no new files on disk just now and is still {status}; "
+                           "launch again later.")
 
 
 def _staged(context: SplitContext) -> str:

@@ -36,17 +36,19 @@ class Sequence:
     time_zone: str = "UTC"
     position: Mapping[str, Any] | None = None
     pieces: list[Slice] = field(default_factory=list)
+    unique: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def context(self) -> SplitContext:
         spec = parse_split(self.text)
         if spec is None:
             raise AssertionError(f"{self.text!r} means no splitting")
         return SplitContext(self.dataset, self.split.parse(spec.arguments), self.position, self.data,
-                            str(uuid.uuid4()), self.now, self.time_zone)
+                            self.unique, self.now, self.time_zone)
 
     def next(self) -> Slice | None:
-        """Launch once."""
+        """Launch once; what is peeked at before it belongs to it."""
         piece = self.split.next(self.context())
+        self.unique = str(uuid.uuid4())
         if piece is not None:
             self.pieces.append(piece)
             self.position = piece.position
@@ -108,6 +110,19 @@ class SplitTypeContract:
 
         assert launched is not None
         assert shown.files == launched.files
+
+    def test_peeking_tells_name_and_files_of_the_next_slice(self, sequence: Sequence) -> None:
+        """Its name is that of what is then launched, and its query gives the same files; so for slice after slice."""
+        for _ in range(3):
+            shown = sequence.peek()
+            promised = sequence.data.list(shown[0].query) if shown and shown[0].query else None
+            launched = sequence.next()
+            if launched is None:
+                assert not shown
+                return
+            assert shown[0].dataset == launched.dataset
+            if promised is not None:
+                assert promised == sequence.files(launched)
 
     def test_peeking_declares_nothing(self, sequence: Sequence, catalogue: FakeCatalogue) -> None:
         """Looking leaves the catalogue as it was."""

@@ -39,8 +39,7 @@ class RampUp:
         coming = self.peek(context)
         if not coming:
             return None
-        done = _done(context)
-        query, name = _query(context, done, _size(context, done)), coming[0].dataset
+        query, name = coming[0].query, coming[0].dataset
         try:
             context.data.define(name, query)
         except Conflict:
@@ -53,10 +52,12 @@ class RampUp:
         done, found = _done(context), []
         while len(found) < n:
             size = _size(context, done)
-            files = context.data.count(_query(context, done, size))
+            query = _query(context, done, size)
+            files = context.data.count(query)
             if not files:
                 break
-            found.append(Slice(f"{context.dataset}_rampup_{done}_{size}", {"v": 1, "given_out": done + size}, files))
+            found.append(Slice(f"{context.dataset}_rampup_{done}_{size}", {"v": 1, "given_out": done + size}, files,
+                               query))
             done += size
         return found
 
