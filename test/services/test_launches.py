@@ -148,14 +148,32 @@ def test_a_lost_answer_is_adopted(world, campaign, clock):
 
 
 def test_a_submit_that_left_nothing_is_repeated(world, campaign, clock):
-    """If the batch system knows of no jobs the launch is tried again, as the second attempt."""
+    """If the batch system knows of no jobs, asked twice, the launch is tried again, as the second attempt."""
     world.launch(campaign, "gen")
     world.batch.answer("lost-before")
     world.work_on_launches()
     clock.advance(LEASE)
+    assert world.work_on_launches() == ["waiting"]
+    assert "asked once more" in world.launches()[0].message
+    clock.advance(LEASE)
 
     assert world.work_on_launches() == ["launched"]
     assert [each.plan.attempt for each in world.batch.accepted] == [2]
+
+
+def test_jobs_that_the_queue_shows_late_are_adopted(world, campaign, clock):
+    """An empty answer about a launch in doubt is not believed at once: the jobs may show up a moment later."""
+    number = world.launch(campaign, "gen").submission_id
+    world.batch.answer("lost")
+    world.work_on_launches()
+    clock.advance(LEASE)
+    world.batch.be_blind(until=clock() + timedelta(seconds=20))
+    assert world.work_on_launches() == ["waiting"]
+    clock.advance(LEASE)
+
+    assert world.work_on_launches("agent two") == ["launched"]
+
+    assert world.batch.clusters() == {number: 1}
 
 
 def test_without_an_answer_from_the_batch_system_there_is_no_second_attempt(world, campaign, clock):
@@ -184,6 +202,8 @@ def test_a_transport_that_outlives_its_agent_is_waited_for(world, campaign, cloc
     assert world.work_on_launches() == ["waiting"]
 
     clock.advance(world.core.settings.agent.launch_timeout_seconds)
+    assert world.work_on_launches() == ["waiting"]
+    clock.advance(LEASE)
 
     assert world.work_on_launches() == ["launched"]
 
@@ -197,7 +217,8 @@ def test_attempts_that_leave_nothing_come_to_an_end(world, campaign, clock):
         states += world.work_on_launches()
         clock.advance(LEASE)
 
-    assert states == ["waiting"] * launches.MAX_FAILURES + ["failed"]
+    # Each attempt, and a first look after it; the second look begins the next one.
+    assert states == ["waiting"] * 2 * launches.MAX_FAILURES + ["failed"]
     assert world.status(number) is Status.LAUNCH_FAILED
 
 
@@ -244,6 +265,8 @@ def test_an_unclear_attempt_is_still_waited_for_after_one_that_was_not_begun(wor
     world.work_on_launches()
     began_at = world.launches()[0].started_at
     clock.advance(limit + LEASE)
+    assert world.work_on_launches() == ["waiting"]
+    clock.advance(LEASE)
     world.fakes.transport.fail("run")
 
     assert world.work_on_launches() == ["retry"]

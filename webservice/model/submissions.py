@@ -109,7 +109,8 @@ class Launch(Base):
     ``owed`` (dataset still to be worked out), ``queued`` (submission exists, waits for an agent),
     ``held`` (kept until released), ``launched``, ``failed``, ``skipped`` (nothing to do), ``cancelled``.
     An agent works on it only while it holds the lease; ``lease_epoch`` only grows and every write
-    of an agent names the epoch it claimed (fencing).
+    of an agent names the epoch it claimed (fencing). ``unseen_since``: when the batch system first
+    said that the attempt that was made left nothing.
     """
 
     __tablename__ = "launches"
@@ -150,6 +151,7 @@ class Launch(Base):
     message: Mapped[str | None] = mapped_column(Text)
     created: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    unseen_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 

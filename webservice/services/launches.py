@@ -240,7 +240,7 @@ def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
     with core.db.read() as session:
         row = session.get_one(Launch, claimed.launch_id)
         document, attempt, log_name, started_at = row.plan, row.attempt, row.log_name, row.started_at
-        submission_id = row.submission_id
+        submission_id, unseen_since = row.submission_id, row.unseen_since
     jobs = core.backends.jobs(claimed.experiment)
     if attempt:
         found = find_earlier_attempts(jobs, submission_id)
@@ -248,6 +248,9 @@ def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
             return _started(core, claimed, found, "launch.adopted", None)
         if not _may_retry_now(core, claimed):
             return _wait(core, claimed, "the earlier attempt may still be running")
+        if not _is_confirmed(core, claimed, unseen_since):
+            return _wait(core, claimed, "the batch system shows nothing of the earlier attempt; it is asked once more "
+                         "before another one is begun")
         if attempt >= MAX_FAILURES:
             return _give_up(core, claimed, "failed", f"{attempt} attempts left no jobs in the batch system; "
                             "the launch log says more", "launch.failed")
@@ -256,7 +259,8 @@ def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
         return "lost"
     outcome = _run_script(core, plan, log_name, stop)
     if outcome.kind == "not_started":
-        return _take_back(core, claimed, outcome.message or "the launch could not be begun", started_at)
+        return _take_back(core, claimed, outcome.message or "the launch could not be begun", started_at,
+                          unseen_since)
     if outcome.kind == "refused":
         # An earlier attempt that was thought dead may have come first; its jobs are the submission's.
         found = find_earlier_attempts(jobs, submission_id)
@@ -338,6 +342,22 @@ def _may_retry_now(core: Core, claimed: Claim) -> bool:
     return started_at is None or core.clock() - started_at > limit
 
 
+def _is_confirmed(core: Core, claimed: Claim, unseen_since: datetime | None) -> bool:
+    """Whether the batch system said already some time ago that there is nothing of this attempt.
+
+    A queue may show a job late, and a part of a pool that cannot be reached may pass for an empty one: a launch is
+    not made again because of one such answer.
+    """
+    now = core.clock()
+    if unseen_since is not None:
+        return now - unseen_since >= timedelta(seconds=min(core.settings.agent.lease_seconds, WAIT_SECONDS))
+    with core.db.write() as session:
+        row = _guarded(session, claimed)
+        if row is not None:
+            row.unseen_since = now
+    return False
+
+
 # --------------------------------------------------------------------------------------- recording
 
 
@@ -358,7 +378,7 @@ def _begin_attempt(core: Core, claimed: Claim) -> bool:
             _end(session, row, "cancelled", "the submission was ended before it was launched", "launch.cancelled", now)
             return False
         row.attempt += 1
-        row.started_at, row.message = now, None
+        row.started_at, row.message, row.unseen_since = now, None, None
         row.lease_until = now + timedelta(seconds=core.settings.agent.lease_seconds)
         return True
 
@@ -433,14 +453,15 @@ def _try_again(core: Core, claimed: Claim, why: str) -> str:
         return _put_off(session, row, why, core.clock(), may_end=row.attempt == 0)
 
 
-def _take_back(core: Core, claimed: Claim, why: str, started_at: datetime | None) -> str:
-    """Undo an attempt of which nothing was begun; ``started_at`` is the earlier attempt's, if there was one."""
+def _take_back(core: Core, claimed: Claim, why: str, started_at: datetime | None,
+               unseen_since: datetime | None) -> str:
+    """Undo an attempt of which nothing was begun; both times are the earlier attempt's, if there was one."""
     with core.db.write() as session:
         row = _guarded(session, claimed)
         if row is None:
             return "lost"
         row.attempt -= 1
-        row.started_at = started_at
+        row.started_at, row.unseen_since = started_at, unseen_since
         return _put_off(session, row, why, core.clock(), may_end=True)
 
 

@@ -1,7 +1,7 @@
 """A batch system in memory, for tests of everything above the ``JobBackend`` interface.
 
-Jobs do what the test tells them (``start``, ``end``, ``hold``). Faults are planned by method; ``lose_answer``
-submits and then keeps silent about it. Like a real batch system it takes every command as a new one.
+Jobs do what the test tells them (``start``, ``end``, ``hold``). Faults are planned by method; ``answer`` says what
+becomes of a submit, ``be_blind`` lets it tell lies for a while. Like a real one it takes every command as a new one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from poms.webservice.interfaces import (
     JobRecord,
     JobSelection,
     JobState,
+    LaunchFiles,
     LaunchPlan,
     LaunchTransport,
     PoolSnapshot,
@@ -53,7 +54,8 @@ class FakeTransport(Faulty):
     dies_with_caller = True
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None, files: LaunchFiles | None = None
+            ) -> TransportResult:
         self._meet("run")
         return TransportResult(0, "")
 
@@ -74,9 +76,14 @@ class FakeBatch(Faulty):
         self._projects: dict[int, str] = {}
         self._texts: dict[tuple[str, str], bytes] = {}
         self._next_cluster = 1
+        self._blind_until: datetime | None = None
         self._lock = threading.RLock()
 
     # ---------------------------------------------------------------------------------- for tests
+
+    def be_blind(self, until: datetime) -> None:
+        """Say that there is nothing, instead of that it cannot be told, until then: in queue and history alike."""
+        self._blind_until = until
 
     def answer(self, *answers: Answer) -> None:
         """What becomes of the next submits: ``lost`` submits, ``lost-before`` does not; neither tells."""
@@ -85,6 +92,7 @@ class FakeBatch(Faulty):
     def heal(self) -> None:
         super().heal()
         self._answers.clear()
+        self._blind_until = None
 
     def of(self, submission_id: int) -> list[JobRecord]:
         """All jobs of a submission, whether queued or ended."""
@@ -154,6 +162,8 @@ class FakeBatch(Faulty):
 
     def find(self, submission_id: int) -> list[FoundCluster]:
         self._meet("find")
+        if self._is_blind():
+            return []
         with self._lock:
             return [FoundCluster(f"{each.cluster}@{SCHEDD}", self._size(each.cluster), each.plan.attempt,
                                  self._projects[each.cluster], each.plan.command)
@@ -161,6 +171,8 @@ class FakeBatch(Faulty):
 
     def snapshot(self) -> PoolSnapshot:
         self._meet("snapshot")
+        if self._is_blind():
+            return PoolSnapshot(self.clock(), ())
         with self._lock:
             counts = Counter((job.submission_id, job.state, job.hold_code)
                              for job in self._jobs.values() if not job.state.is_final)
@@ -169,11 +181,15 @@ class FakeBatch(Faulty):
 
     def departed(self, cursor: str) -> Departures:
         self._meet("departed")
+        if self._is_blind():
+            return Departures((), cursor)
         with self._lock:
             return Departures(tuple(self._departed[int(cursor or 0):]), str(len(self._departed)))
 
     def jobs(self, submission_ids: Collection[int]) -> list[JobRecord]:
         self._meet("jobs")
+        if self._is_blind():
+            return []
         wanted = set(submission_ids)
         with self._lock:
             return [job for job in self._jobs.values() if job.submission_id in wanted and not job.state.is_final]
@@ -207,6 +223,9 @@ class FakeBatch(Faulty):
         return Health(True, "in memory", self.clock(), {"jobs": float(len(self._jobs))})
 
     # ------------------------------------------------------------------------------------ inside
+
+    def _is_blind(self) -> bool:
+        return self._blind_until is not None and self.clock() < self._blind_until
 
     def _accept(self, plan: LaunchPlan, script: str) -> str:
         number, self._next_cluster = self._next_cluster, self._next_cluster + 1
