@@ -58,16 +58,20 @@ export function choiceField(label, text, choices, { base = null, ...more } = {})
 
 // ------------------------------------------------------------------------------------------------------------ lists
 
-// A list whose rows can be added, removed and moved. makeRow(value) gives { element, read }.
-function rowList(values, makeRow, blank, addLabel) {
+// A list whose rows can be added, removed and moved, also by Alt and the arrow keys. makeRow(value) gives { element, read }.
+export function rowList(values, makeRow, blank, addLabel) {
   const list = html("ol", { class: "rows" });
+  const said = html("span", { class: "unseen", role: "status" });
   const readers = new Map();
   const changed = () => list.dispatchEvent(new Event("change", { bubbles: true }));
-  const shift = (item, by) => {
+  const shift = (item, by, here) => {
     const other = by < 0 ? item.previousElementSibling : item.nextElementSibling;
     if (!other) return;
     if (by < 0) other.before(item); else other.after(item);
-    item.querySelector(by < 0 ? "[data-up]" : "[data-down]").focus();
+    // At either end the button that was pressed is not there any more.
+    const button = item.querySelector(by < 0 ? "[data-up]" : "[data-down]");
+    (here ?? ((by < 0 ? item.previousElementSibling : item.nextElementSibling) ? button : item.querySelector(by < 0 ? "[data-down]" : "[data-up]"))).focus();
+    said.textContent = `Moved to place ${[...list.children].indexOf(item) + 1} of ${list.children.length}`;
     changed();
   };
   function add(value) {
@@ -78,9 +82,16 @@ function rowList(values, makeRow, blank, addLabel) {
       iconButton("Remove", "close", () => {
         const next = item.nextElementSibling ?? item.previousElementSibling;
         item.remove();
-        (next?.querySelector("input, select") ?? more).focus();
+        (next?.querySelector("input, select, textarea") ?? more).focus();
+        said.textContent = `Removed, ${list.children.length} left`;
         changed();
       })));
+    item.addEventListener("keydown", (event) => {
+      const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      if (!by || !event.altKey || event.defaultPrevented) return;
+      event.preventDefault();
+      shift(item, by, event.target);
+    });
     readers.set(item, row.read);
     list.append(item);
     return item;
@@ -90,7 +101,7 @@ function rowList(values, makeRow, blank, addLabel) {
     add(blank()).querySelector("input, select, textarea").focus();
     changed();
   } });
-  return { element: html("div", { class: "rowlist" }, list, more), read: () => [...list.children].map((item) => readers.get(item)()) };
+  return { element: html("div", { class: "rowlist" }, list, more, said), more, read: () => [...list.children].map((item) => readers.get(item)()) };
 }
 
 function pairRow([key, value]) {
@@ -131,11 +142,12 @@ function listField(label, text, { base = null, parse, write, makeRow, blank, add
   return { ...control, read: () => (rows === null ? "" : rows.raw ? rows.raw.value.trim() : write(rows.read())) };
 }
 
-export const pairsField = (label, text, options = {}) => listField(label, text, {
-  parse: readPairs, write: pairsText, makeRow: pairRow, blank: () => ["", ""], addLabel: "Pair", ...options });
+// What the lists of texts are: how each is read and written, and what a row of it is.
+export const pairsList = { parse: readPairs, write: pairsText, makeRow: pairRow, blank: () => ["", ""], addLabel: "Pair" };
 
-export function recoveriesField(label, text, kinds, options = {}) {
-  const makeRow = ([kind, pairs]) => {
+export const recoveriesList = (kinds) => ({
+  parse: readRecoveries, write: recoveriesText, blank: () => [Object.keys(kinds)[0] ?? "", []], addLabel: "Recovery",
+  makeRow: ([kind, pairs]) => {
     const select = html("select", { "aria-label": "Kind of recovery" }, [...new Set([...Object.keys(kinds), kind].filter(Boolean))].map((name) => (
       html("option", { value: name, title: kinds[name] ?? "" }, name))));
     select.value = kind;
@@ -145,10 +157,11 @@ export function recoveriesField(label, text, kinds, options = {}) {
     explain();
     const overrides = rowList(pairs, pairRow, () => ["", ""], "Override");
     return { element: html("div", { class: "rows__recovery" }, select, about, overrides.element), read: () => [select.value, overrides.read()] };
-  };
-  return listField(label, text, { parse: readRecoveries, write: recoveriesText, makeRow,
-    blank: () => [Object.keys(kinds)[0] ?? "", []], addLabel: "Recovery", ...options });
-}
+  },
+});
+
+export const pairsField = (label, text, options = {}) => listField(label, text, { ...pairsList, ...options });
+export const recoveriesField = (label, text, kinds, options = {}) => listField(label, text, { ...recoveriesList(kinds), ...options });
 
 const readWords = (text) => {
   try {
