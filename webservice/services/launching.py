@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from poms.webservice.db import insert_new
 from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound
-from poms.webservice.interfaces import LaunchPlan, Slice, SplitContext
+from poms.webservice.interfaces import LaunchPlan, Slice, SplitContext, SplitType
 from poms.webservice.model import (
     Campaign,
     CampaignDependency,
@@ -116,6 +116,8 @@ class Prepared:
         return replace(self.plan, submission_id=submission_id, environment=environment)
 
 
+_UNIQUE = uuid.UUID("3f1d8a56-7c0e-4d0b-9a53-5b1c6f0e2d94")
+
 # Stands for the submission's number until the row exists; cannot be typed by anybody.
 _NUMBER = "\x00submission\x00"
 
@@ -144,9 +146,38 @@ def launch(core: Core, actor: Actor, request: LaunchRequest) -> Outcome:
     raise Conflict("Other launches of this stage keep taking the next slice; try again in a moment.")
 
 
-def preview(core: Core, actor: Actor, request: LaunchRequest) -> Prepared:
-    """What ``launch`` would do, worked out by the same code and stopped before it writes."""
-    return prepare(core, actor, request, peek=True)
+def preview(core: Core, actor: Actor, request: LaunchRequest, *, found: Found | None = None,
+            piece: Slice | None = None) -> Prepared:
+    """What ``launch`` would do, worked out by the same code and stopped before it writes.
+
+    ``found``: of a stage as it is not stored; ``piece``: on this slice (``coming_slices``) instead of the next.
+    """
+    if found is None:
+        with core.db.read() as session:
+            found = look_up(session, load_stage(session, request.stage_id, actor.experiment))
+    return _work_out(core, actor, request, found, peek=True, piece=piece)
+
+
+def coming_slices(core: Core, request: LaunchRequest, stage: CampaignStage, count: int,
+                  moments: Sequence[datetime] = ()) -> list[Slice] | None:
+    """The next slices that launches like this one would take, as far as there are any; None: the stage is not split.
+
+    With ``moments`` each is taken at one of them, as for types that go by the time of day.
+    """
+    asked = _split_of(core, stage, request)
+    if asked is None:
+        return None
+    split, context = asked
+    found = split.peek(replace(context, now=moments[0]) if moments else context, count)[:count]
+    if not moments or not found or found[0].position in (None, context.position):
+        return found
+    found = found[:1]
+    for moment in moments[1:count]:
+        coming = split.peek(replace(context, now=moment, position=found[-1].position))
+        if not coming:
+            break
+        found.append(coming[0])
+    return found
 
 
 def find_by_key(core: Core, key: str, *, stage_id: int | None = None) -> Outcome | None:
@@ -163,7 +194,7 @@ def find_by_key(core: Core, key: str, *, stage_id: int | None = None) -> Outcome
 def prepare(core: Core, actor: Actor, request: LaunchRequest, *, peek: bool = False) -> Prepared:
     """Work out dataset, parameters, command and environment of a launch."""
     with core.db.read() as session:
-        found = _look_up(session, load_stage(session, request.stage_id, actor.experiment))
+        found = look_up(session, load_stage(session, request.stage_id, actor.experiment))
     return _work_out(core, actor, request, found, peek=peek)
 
 
@@ -177,7 +208,7 @@ def settle_owed(core: Core, launch_id: int, epoch: int) -> Outcome:
         request = LaunchRequest.from_document(row.request)
         stage = load_stage(session, row.campaign_stage_id, row.experiment)
         actor = act_for(session, row.launcher, stage, request.role)
-        found = _look_up(session, stage)
+        found = look_up(session, stage)
     prepared = _work_out(core, actor, request, found)
     for _ in range(SPLIT_RETRIES):
         try:
@@ -255,7 +286,7 @@ def held_because(session: Session, stage: CampaignStage) -> str:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """What the database says of a launch before it is worked out. ``consumers``: stages that its output feeds."""
 
     stage: CampaignStage
@@ -263,20 +294,21 @@ class _Found:
     hold_reason: str
 
 
-def _look_up(session: Session, stage: CampaignStage) -> _Found:
+def look_up(session: Session, stage: CampaignStage) -> Found:
     consumers = session.scalars(
         select(CampaignDependency.consumer_campaign_stage_id)
         .where(CampaignDependency.provider_campaign_stage_id == stage.campaign_stage_id)).all()
-    return _Found(stage, len(set(consumers) - {stage.campaign_stage_id}), held_because(session, stage))
+    return Found(stage, len(set(consumers) - {stage.campaign_stage_id}), held_because(session, stage))
 
 
-def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: _Found, *, peek: bool = False) -> Prepared:
+def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: Found, *, peek: bool = False,
+              piece: Slice | None = None) -> Prepared:
     stage = found.stage
     _require_launchable(core, actor, stage)
     if found.hold_reason and not peek:
         return Prepared(request, stage, stage.campaign, actor, "", None, None, _no_plan(stage), found.hold_reason)
     # Only ``peek`` shows a plan for a held stage; a held launch works its dataset out when it is released.
-    piece, position = _next_slice(core, stage, request, peek=peek)
+    piece, position = (piece, None) if piece else _next_slice(core, stage, request, peek=peek)
     dataset = request.dataset_override or (piece.dataset if piece else _no_none(stage.dataset))
     if request.define and not peek:
         core.backends.data(stage.experiment).define(request.dataset_override, request.define)
@@ -317,28 +349,37 @@ def _require_launchable(core: Core, actor: Actor, stage: CampaignStage) -> None:
 
 def _next_slice(core: Core, stage: CampaignStage, request: LaunchRequest, *,
                 peek: bool) -> tuple[Slice | None, Mapping[str, Any] | None]:
-    if request.dataset_override:
+    asked = _split_of(core, stage, request)
+    if asked is None:
         return None, None
+    split, context = asked
+    piece = next(iter(split.peek(context)), None) if peek else split.next(context)
+    if piece is None:
+        raise NoMoreSplits("No more splits in this campaign. Reset the split of the stage to start over.")
+    return piece, context.position
+
+
+def _split_of(core: Core, stage: CampaignStage, request: LaunchRequest) -> tuple[SplitType, SplitContext] | None:
+    """How the input of this launch is cut, and at which place; None if it is not.
+
+    What makes names unique follows from the launch's key, so that its preview shows the names it will use.
+    """
+    if request.dataset_override:
+        return None
     text, position = split_in_force(stage, test=request.test)
     spec = parse_split(text)
     if spec is None:
-        return None, None
+        return None
     if spec.name not in core.backends.split_types:
         known = ", ".join(sorted(core.backends.split_types))
         raise Invalid(f"there is no split type “{spec.name}”; known: {known}.", field="cs_split_type")
     split = core.backends.split(stage.experiment, spec.name)
     dataset = parameters.expand_keywords(stage.dataset, stage.campaign.campaign_keywords or {}, "dataset")
     context = SplitContext(dataset=dataset, arguments=split.parse(spec.arguments), position=position,
-                           data=core.backends.data(stage.experiment), unique=str(uuid.uuid4()), now=core.clock(),
+                           data=core.backends.data(stage.experiment),
+                           unique=str(uuid.uuid5(_UNIQUE, request.key)), now=core.clock(),
                            time_zone=core.settings.experiment(stage.experiment).time_zone)
-    if peek:
-        pieces = split.peek(context)
-        piece = pieces[0] if pieces else None
-    else:
-        piece = split.next(context)
-    if piece is None:
-        raise NoMoreSplits("No more splits in this campaign. Reset the split of the stage to start over.")
-    return piece, position
+    return split, context
 
 
 def split_in_force(stage: CampaignStage, *, test: bool) -> tuple[str, Mapping[str, Any] | None]:
