@@ -64,6 +64,10 @@ class LaunchesHeld(PomsError):
     """Launches are held here; the request was kept and can be released."""
 
 
+class CredentialsLacking(Conflict):
+    """A launch has not the credentials that it needs; says which, and how to get them."""
+
+
 class BackendUnavailable(PomsError):
     """A system outside POMS did not answer, or answered with an error.
 

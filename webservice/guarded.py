@@ -15,8 +15,10 @@ from typing import Any, BinaryIO
 from poms.webservice.bulkhead import Bulkhead, NotBegun
 from poms.webservice.errors import BackendUnavailable
 from poms.webservice.interfaces import (
+    CredentialBackend,
     DataBackend,
     JobBackend,
+    LaunchFiles,
     LaunchPlan,
     LaunchTransport,
     Notifier,
@@ -162,9 +164,12 @@ class GuardedTransport(_Guarded):
         return self._attribute("dies_with_caller")
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None, files: LaunchFiles | None = None
+            ) -> TransportResult:
         """Raises BackendUnavailable only if nothing was started; a run that was given up, or broke, is in doubt."""
-        more = {} if stop is None else {"stop": stop}
+        more: dict[str, Any] = {} if stop is None else {"stop": stop}
+        if files is not None:
+            more["files"] = files
 
         def attempt() -> TransportResult | BackendUnavailable:
             try:
@@ -182,6 +187,11 @@ class GuardedTransport(_Guarded):
         if isinstance(answer, BackendUnavailable):
             raise answer
         return answer
+
+
+@_with_usual_members(CredentialBackend)
+class GuardedCredentials(_Guarded):
+    """A ``CredentialBackend``."""
 
 
 @_with_usual_members(Notifier)

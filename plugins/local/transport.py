@@ -1,7 +1,7 @@
 """The ``local`` launch transport: runs a launch script on the service's own machine, as its own account.
 
 Not for other hosts or accounts (those are refused). Invariant: when ``run`` has returned, or the process
-that called it is dead, nothing of the script's process group is left running.
+that called it is dead, nothing of the script's process group is left running, and no private file is left.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from poms.plugins.local.launch_files import Places, placed
 from poms.webservice.errors import BackendUnavailable, Invalid, Problem
 from poms.webservice.hookspecs import hookimpl
-from poms.webservice.interfaces import Offer, PluginContext, StopSignal, TransportResult
+from poms.webservice.interfaces import LaunchFiles, Offer, PluginContext, StopSignal, TransportResult
 
 GRACE_SECONDS = 2.0
 CALLED_OFF = "The launch was stopped: it was called off."
@@ -33,9 +35,10 @@ PIECE_BYTES = 65536
 # once. Killed rather than left to finish: an orphan that submits minutes later would come after another
 # agent has asked the batch system, found nothing and begun a second attempt. Should the guard itself be
 # killed, bash dies with it (PR_SET_PDEATHSIG, which is safe to set here because the guard has one thread).
+# Before it kills the group, and itself with it, it removes the directory of the private files.
 _GUARD = """
-import ctypes, os, select, signal, sys
-lifeline, script = int(sys.argv[1]), int(sys.argv[2])
+import ctypes, os, select, shutil, signal, sys
+lifeline, script, private = int(sys.argv[1]), int(sys.argv[2]), sys.argv[4]
 me = os.getpid()
 libc = ctypes.CDLL(None)
 bash = os.fork()
@@ -57,6 +60,8 @@ os.dup2(null, 2)
 ended = os.pidfd_open(bash)
 ready, _, _ = select.select([lifeline, ended], [], [])
 if ended not in ready:
+    if private:
+        shutil.rmtree(private, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
 status = os.waitpid(bash, 0)[1]
 code = os.waitstatus_to_exitcode(status)
@@ -77,12 +82,15 @@ class LocalTransport:
 
     def __init__(self, context: PluginContext | None = None, *, bash: str = "/bin/bash") -> None:
         self._bash = bash
+        self._directory = (context.data_dir.absolute() if context else Path(tempfile.gettempdir())) / "launch_files"
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None, files: LaunchFiles | None = None
+            ) -> TransportResult:
         """Run the script in bash with nothing on its standard input; see ``LaunchTransport``."""
         _require_here(host, account)
-        with _started(self._bash, script) as process:
+        with placed(self._directory, files, timeout_seconds) as places, \
+                _started(self._bash, script, places) as process:
             ending = _follow(process, log=log, timeout_seconds=timeout_seconds, max_output_bytes=max_output_bytes,
                              stop=stop)
         output = ending.output.decode(errors="replace")
@@ -121,7 +129,7 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _started(bash: str, script: str) -> Iterator[subprocess.Popen[bytes]]:
+def _started(bash: str, script: str, places: Places) -> Iterator[subprocess.Popen[bytes]]:
     """The guard and bash, running the script; afterwards whatever is left of their group is killed."""
     # Not over bash's standard input: the first command that reads would eat the rest of the script.
     # Not in a named file either: an anonymous one cannot be left behind or changed while it runs.
@@ -129,7 +137,7 @@ def _started(bash: str, script: str) -> Iterator[subprocess.Popen[bytes]]:
     lifeline, held = os.pipe()
     process = None
     try:
-        process = _start(bash, script, text, lifeline)
+        process = _start(bash, script, text, lifeline, places)
         yield process
     finally:
         if process is not None:
@@ -138,13 +146,14 @@ def _started(bash: str, script: str) -> Iterator[subprocess.Popen[bytes]]:
             os.close(descriptor)
 
 
-def _start(bash: str, script: str, text: int, lifeline: int) -> subprocess.Popen[bytes]:
+def _start(bash: str, script: str, text: int, lifeline: int, places: Places) -> subprocess.Popen[bytes]:
     try:
         _write_all(text, f"exec {text}<&-; ".encode() + script.encode())
         home = pwd.getpwuid(os.geteuid()).pw_dir
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _GUARD, str(lifeline), str(text), bash],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_environment(),
+            [sys.executable, "-I", "-S", "-c", _GUARD, str(lifeline), str(text), bash, places.private],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=_environment() | places.variables(),
             cwd=home if Path(home).is_dir() else "/", pass_fds=(lifeline, text), start_new_session=True)
     except OSError as problem:
         raise BackendUnavailable(f"The launch script could not be started on this machine: {problem}.") from problem

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from poms.plugins.ssh import remote
-from poms.webservice.interfaces import StopSignal
+from poms.webservice.interfaces import LaunchFiles, StopSignal
 
 PIECE_BYTES = 65536
 CALLED_OFF = "The launch was stopped: it was called off."
@@ -47,7 +47,7 @@ class Conversation:
 
     def __init__(self, process: subprocess.Popen[bytes], script: bytes, *, log: BinaryIO, deadline: float,
                  timeout_seconds: float, login_seconds: float, max_output_bytes: int,
-                 stop: StopSignal | None = None) -> None:
+                 stop: StopSignal | None = None, files: LaunchFiles | None = None) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -60,6 +60,7 @@ class Conversation:
         self._ready_by = min(deadline, time.monotonic() + login_seconds)
         self._max_output_bytes = max_output_bytes
         self._stop = stop
+        self._files = files or LaunchFiles(keep_seconds=0)
         self._key = secrets.token_hex(8)
         self._to_send = memoryview(b"")
         self._line = bytearray()
@@ -167,7 +168,11 @@ class Conversation:
             # A little less than is left: over there it must have ended before anybody may think of a second try.
             left = self._deadline - time.monotonic() - min(END_MARGIN_SECONDS, self._timeout_seconds / 10)
             seconds = max(1, math.floor(left))
-            self._to_send = memoryview(remote.header(len(self._script), self._key, seconds) + self._script)
+            files = self._files
+            header = remote.header(len(self._script), self._key, seconds, sandbox=files.kept is not None,
+                                   files=len(files.private) + len(files.kept or ()),
+                                   keep_minutes=math.ceil(files.keep_seconds / 60))
+            self._to_send = memoryview(header + self._script + remote.contents(files))
             self._selector.register(self._stdin.fileno(), selectors.EVENT_WRITE)
         elif notice.kind == "group" and notice.value.isascii() and notice.value.isdigit():
             course.group = int(notice.value)

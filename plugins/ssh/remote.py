@@ -1,4 +1,4 @@
-"""The two fixed commands that run on a launch host, and the lines by which they answer.
+"""The two fixed commands that run on a launch host, what is sent to them, and the lines by which they answer.
 
 Nothing of a launch is ever put into them: what differs comes over standard input. Each is one line without
 single quotes, so that any login shell (sh, bash, zsh, tcsh) hands it to bash unchanged.
@@ -7,6 +7,8 @@ single quotes, so that any login shell (sh, bash, zsh, tcsh) hands it to bash un
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from poms.webservice.interfaces import LaunchFiles, PrivateFile
 
 MARK = b"poms-launch:"
 REFUSED_STATUS = 97
@@ -18,32 +20,53 @@ def _in_bash(text: str) -> str:
     return f"exec /bin/bash --noprofile --norc -c '{text}'"
 
 
-# Standard input: "SIZE KEY SECONDS\n", then SIZE bytes of script, then nothing until the connection ends.
+# Standard input: "SIZE KEY SECONDS COUNT SANDBOX MINUTES\n", then SIZE bytes of script, then COUNT times
+# "PLACE NAME SIZE\n" and a file of that size, then nothing until the connection ends.
 # The script goes to a private file that is gone from the directory before it runs; an incomplete one never
-# runs. It leads a process group of its own, with nothing on its standard input. A watcher ends the group when
-# the connection is gone or the time is over: then nobody would notice what it still starts.
+# runs, nor does one whose files are not all there. It leads a process group of its own, with nothing on its
+# standard input. A watcher ends the group when the connection is gone or the time is over: then nobody would
+# notice what it still starts. Files of place 0 go when the script has ended, or this shell; those of place 1 are
+# in the sandbox (SANDBOX 1: there is one) until a launch comes after MINUTES.
 LAUNCH = _in_bash(
     "umask 077; exec 3<&0 </dev/null 4>&2; "
     "echo poms-launch:ready >&4; "
-    "read -r size key seconds <&3 || exit 97; SECONDS=0; "
-    'case "$size:$seconds" in *[^0-9:]*|:*|*:) exit 97;; esac; '
-    'refuse() { rm -rf -- "${place:-/nonexistent}"; echo "poms-launch:$key:refused:$1" >&4; exit 97; }; '
-    'place=$(mktemp -d "${TMPDIR:-/tmp}/poms-launch.XXXXXXXXXX" 2>&4) || '
+    "read -r size key seconds count boxed minutes <&3 || exit 97; SECONDS=0; "
+    'case ":$size:$seconds:$count:$boxed:$minutes:" in *[^0-9:]*|*::*) exit 97;; esac; '
+    'base="${TMPDIR:-/tmp}"; place=; box=; files=; '
+    'clear() { [ -z "$place" ] || rm -rf -- "$place"; place=; }; '
+    'refuse() { clear; [ -z "$box" ] || rm -rf -- "$box"; echo "poms-launch:$key:refused:$1" >&4; exit 97; }; '
+    # Also when a signal ends this shell. Should it be killed, a later launch finds what it left.
+    "trap clear EXIT; trap \"exit 98\" TERM HUP INT; "
+    'old() { find "$base" -maxdepth 1 -type d -user "$(id -u)" -name "$1.*" -mmin "+$2" '
+    "-exec rm -rf -- {} + 2>/dev/null; }; "
+    'old poms-launch "$((seconds/30+1440))"; [ "$minutes" -eq 0 ] || old poms-sandbox "$minutes"; '
+    'place=$(mktemp -d "$base/poms-launch.XXXXXXXXXX" 2>&4) || '
     'refuse "it cannot make a temporary directory"; '
     '{ head -c "$size" <&3 >"$place/script"; } 2>&4 || refuse "it cannot write the script to a temporary file"; '
     '[ "$(wc -c <"$place/script")" -eq "$size" ] || refuse "the script did not arrive whole"; '
-    'exec 9<"$place/script" || refuse "it cannot read its temporary file"; rm -rf -- "$place"; '
+    'exec 9<"$place/script" || refuse "it cannot read its temporary file"; rm -f -- "$place/script"; '
+    '[ "$boxed" -eq 0 ] || box=$(mktemp -d "$base/poms-sandbox.XXXXXXXXXX" 2>&4) || refuse "it cannot make a sandbox"; '
+    '[ "$count" -eq 0 ] || { files="$place/files"; mkdir "$files" 2>&4; } || refuse "it cannot make a directory"; '
+    'turn=0; while [ "$turn" -lt "$count" ]; do turn=$((turn+1)); '
+    'read -r where name bytes <&3 || refuse "its files did not arrive whole"; '
+    'case "$where:$name:$bytes" in [01]:[A-Za-z0-9_+=@%]*:[0-9]*) ;; *) refuse "a file has a wrong name";; esac; '
+    'case "$name" in */*) refuse "a file has a wrong name";; esac; '
+    'into="$files/$name"; [ "$where" = 0 ] || into="$box/$name"; '
+    '{ head -c "$bytes" <&3 >"$into"; } 2>&4 || refuse "it cannot write the files of the launch"; '
+    '[ "$(wc -c <"$into")" -eq "$bytes" ] || refuse "its files did not arrive whole"; done; '
+    '[ "$count" -gt 0 ] || clear; '
     'exec 2>/dev/null; set -m; bang=$(printf "\\041"); '
     'env -i HOME="$HOME" USER="$USER" LOGNAME="$LOGNAME" SHELL=/bin/bash LANG=C.UTF-8 '
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "
     '${TZ:+TZ="$TZ"} ${TMPDIR:+TMPDIR="$TMPDIR"} ${KRB5CCNAME:+KRB5CCNAME="$KRB5CCNAME"} '
+    '${files:+POMS_LAUNCH_FILES="$files"} ${box:+POMS_LAUNCH_SANDBOX="$box"} '
     "/bin/bash --noprofile --norc /dev/fd/9 </dev/null 3<&- 4>&- 2>&1 & "
     'eval "group=\\$$bang"; exec 9<&-; echo "poms-launch:$key:group:$group" >&4; '
     '{ trap "" PIPE; left=$((seconds-SECONDS)); [ "$left" -gt 0 ] || left=1; read -r -t "$left" word <&3; '
     '[ $? -le 128 ] || echo "poms-launch:$key:limit:" >&4; '
     'kill -TERM -- "-$group"; sleep 2; kill -KILL -- "-$group"; } >/dev/null & '
     'eval "watcher=\\$$bang"; '
-    'wait "$group"; status=$?; kill -KILL -- "-$group" "-$watcher"; '
+    'wait "$group"; status=$?; kill -KILL -- "-$group" "-$watcher"; clear; '
     'echo "poms-launch:$key:status:$status" >&4; exit 0'
 )
 
@@ -79,6 +102,17 @@ def read_notice(line: bytes, key: str) -> Notice | None:
     return None
 
 
-def header(size: int, key: str, seconds: int) -> bytes:
-    """What goes before a script of ``size`` bytes that may run for ``seconds``."""
-    return f"{size} {key} {seconds}\n".encode()
+def header(size: int, key: str, seconds: int, *, files: int = 0, sandbox: bool = False, keep_minutes: int = 0) -> bytes:
+    """What goes before a script of ``size`` bytes that may run for ``seconds``, and before so many files."""
+    return f"{size} {key} {seconds} {files} {int(sandbox)} {keep_minutes}\n".encode()
+
+
+def file_header(file: PrivateFile, *, kept: bool) -> bytes:
+    """What goes before the bytes of a file."""
+    return f"{int(kept)} {file.name} {len(file.data)}\n".encode()
+
+
+def contents(files: LaunchFiles) -> bytes:
+    """All files as they follow the script."""
+    pieces = [(file, False) for file in files.private] + [(file, True) for file in files.kept or ()]
+    return b"".join(file_header(file, kept=kept) + file.data for file, kept in pieces)

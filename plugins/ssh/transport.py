@@ -19,7 +19,8 @@ from poms.plugins.ssh.connection import Connection
 from poms.plugins.ssh.conversation import LOGIN_GRACE_SECONDS, Conversation, Course
 from poms.plugins.ssh.reasons import explain
 from poms.webservice.errors import BackendUnavailable, Invalid
-from poms.webservice.interfaces import PluginContext, StopSignal, TransportResult
+from poms.webservice.interfaces import LaunchFiles, PluginContext, StopSignal, TransportResult
+from poms.webservice.rules.naming import is_file_word
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +39,20 @@ class SshTransport:
         self._connection = Connection.of(context)
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
-            max_output_bytes: int, stop: StopSignal | None = None) -> TransportResult:
+            max_output_bytes: int, stop: StopSignal | None = None, files: LaunchFiles | None = None
+            ) -> TransportResult:
         """Run the script in bash over there with nothing on its standard input; see ``LaunchTransport``."""
         connection = self._connection
         connection.require_allowed(host, account)
         text = _encoded(script)
+        _require_plain_names(files)
         connection.prepare()
         login_seconds = connection.connect_timeout_seconds + LOGIN_GRACE_SECONDS
         with self._started(host, account, remote.LAUNCH) as process:
             conversation = Conversation(
                 process, text, log=log, deadline=time.monotonic() + timeout_seconds, timeout_seconds=timeout_seconds,
-                login_seconds=login_seconds, max_output_bytes=max_output_bytes, stop=stop)
+                login_seconds=login_seconds, max_output_bytes=max_output_bytes, stop=stop,
+                files=files)
             ended = ""
             try:
                 course = conversation.hold()
@@ -114,6 +118,12 @@ def _encoded(script: str) -> bytes:
     except UnicodeEncodeError as problem:
         raise Invalid("The launch script is not valid text (half a character); correct the login setup or the job "
                       "type.") from problem
+
+
+def _require_plain_names(files: LaunchFiles | None) -> None:
+    for file in (*files.private, *(files.kept or ())) if files else ():
+        if not is_file_word(file.name):
+            raise Invalid(f"{file.name[:100]!r} is no name for a file of a launch; rename it.")
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

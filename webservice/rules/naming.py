@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+_FILE_WORD = re.compile(r"[A-Za-z0-9_+=@%][A-Za-z0-9_.+=@%,:-]{0,199}")
 
 MANUAL_RECOVERY_BASE = 100
 """Positions from here on number recoveries by hand, so that their names stay unique."""
@@ -35,9 +38,12 @@ def group_of(experiment: str) -> str:
 
 def launch_log_name(stage_id: int, submission_id: int, username: str, at: datetime) -> str:
     """The log's path below the log root; stored with the launch, never worked out again."""
+    return f"campaign_{stage_id}/{_stamp_and_user(username, at)}_{submission_id}"
+
+
+def _stamp_and_user(username: str, at: datetime) -> str:
     stamp = at.astimezone(UTC).strftime("%Y%m%d_%H%M%S")
-    safe_user = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in username)
-    return f"campaign_{stage_id}/{stamp}_{safe_user}_{submission_id}"
+    return stamp + "_" + "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in username)
 
 
 def recovery_key(original_id: int, position: int) -> str:
@@ -74,3 +80,23 @@ def manual_key(stage_id: int, request_key: str) -> str:
 
 def schedule_key(stage_id: int, tick: datetime) -> str:
     return f"schedule:{stage_id}:{tick.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def is_file_word(name: str) -> bool:
+    """Whether a name is one plain word: no path, no blank, nothing that a program takes for an option."""
+    return _FILE_WORD.fullmatch(name) is not None
+
+
+def login_setup_log_name(login_setup_id: int, test_id: int, username: str, at: datetime) -> str:
+    """The path of the log of a test of a login setup, below the log root."""
+    return f"template_tests_{login_setup_id}/{_stamp_and_user(username, at)}_{test_id}"
+
+
+def credential_file(kind: str, experiment: str, role: str, username: str) -> str:
+    """The name under which people keep a credential with the service: kind is vt, bt or x509up_voms."""
+    return f"{kind}_{experiment}_{'Production' if role == 'production' else 'Analysis'}_{username}"
+
+
+def is_credential_file(name: str) -> bool:
+    """Whether a file that people keep is a credential, which goes to launches on a way of its own."""
+    return name.startswith(("vt_", "bt_", "x509up_"))

@@ -36,6 +36,7 @@ from poms.webservice.testing.faults import Faulty
 
 SCHEDD = "fake.example.org"
 MAX_OUTPUT_BYTES = 1_000_000
+STRANGER = 1_000_000
 Answer = Literal["started", "lost", "lost-before", "refused"]
 
 
@@ -84,6 +85,14 @@ class FakeBatch(Faulty):
     def be_blind(self, until: datetime) -> None:
         """Say that there is nothing, instead of that it cannot be told, until then: in queue and history alike."""
         self._blind_until = until
+
+    def add_strangers(self) -> None:
+        """Jobs under numbers that nobody gave, as of another service in the same pool; one of them ended."""
+        with self._lock:
+            for number in (STRANGER, STRANGER + 1):
+                job = JobRecord(number, f"{number}.0@{SCHEDD}", JobState.IDLE, self.clock())
+                self._jobs[job.batch_id] = job
+            self._move(job, JobState.FAILED, exit_code=1)
 
     def answer(self, *answers: Answer) -> None:
         """What becomes of the next submits: ``lost`` submits, ``lost-before`` does not; neither tells."""
