@@ -9,10 +9,9 @@ from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Tex
 from poms.webservice.handlers.lists import BULK, EXPORT, as_file, would_do
 from poms.webservice.handlers.params import choice, count, flag, loose_flag, number, numbers, text
 from poms.webservice.handlers.routing import Need, Routes
-from poms.webservice.rules import naming
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import campaigns, holds, launch_logs, launches, launching, lookups, permissions
-from poms.webservice.services.launching import LaunchRequest, Outcome
+from poms.webservice.services.launching import Outcome
 from poms.webservice.services.pages import bulk
 from poms.webservice.services.pages import launches as launch_pages
 
@@ -52,9 +51,8 @@ def launch_campaign(call: Call) -> Answer:
 def launch(call: Call, stage_id: int, *, dataset: str = "", test: bool = False, note: str = "",
            overrides: tuple[tuple[str, str], ...] = ()) -> Outcome:
     """One launch by hand; the same form sent twice launches once."""
-    return launching.launch(call.core, call.actor, LaunchRequest(
-        stage_id=stage_id, key=naming.manual_key(stage_id, call.request_key), kind="test" if test else "manual",
-        dataset_override=dataset, param_overrides=overrides, test=test, note=note))
+    return launching.launch(call.core, call.actor, launching.by_hand(
+        stage_id, call.request_key, dataset=dataset, test=test, note=note, overrides=overrides))
 
 
 def launched(call: Call, outcome: Outcome, name: str) -> Answer:

@@ -250,6 +250,13 @@ def launch_campaign(core: Core, actor: Actor, campaign_id: int, request_key: str
 
     Raises Invalid if there is not exactly one and none was chosen.
     """
+    return launching.launch(core, actor, launch_request(core, actor, campaign_id, request_key, stage_id=stage_id,
+                                                        test=test))
+
+
+def launch_request(core: Core, actor: Actor, campaign_id: int, request_key: str, *, stage_id: int | None = None,
+                   test: bool = False) -> LaunchRequest:
+    """What ``launch_campaign`` asks for."""
     with core.db.read() as session:
         _load(session, actor, campaign_id)
         stages = dict(session.execute(
@@ -266,9 +273,7 @@ def launch_campaign(core: Core, actor: Actor, campaign_id: int, request_key: str
                       f"{': ' + names if names else ''}. Choose one.", field="campaign_stage_id")
     if stage_id is not None and stage_id not in stages:
         raise NotFound(f"There is no stage {stage_id} in campaign {campaign_id}.")
-    chosen = leading[0] if stage_id is None else stage_id
-    return launching.launch(core, actor, LaunchRequest(
-        stage_id=chosen, key=f"manual:{chosen}:{request_key}", kind="test" if test else "manual", test=test))
+    return launching.by_hand(leading[0] if stage_id is None else stage_id, request_key, test=test)
 
 
 def diff_lines(old: str, new: str) -> list[dict[str, str]]:

@@ -122,6 +122,14 @@ _UNIQUE = uuid.UUID("3f1d8a56-7c0e-4d0b-9a53-5b1c6f0e2d94")
 _NUMBER = "\x00submission\x00"
 
 
+def by_hand(stage_id: int, request_key: str, *, dataset: str = "", test: bool = False, note: str = "",
+            overrides: Pairs = ()) -> LaunchRequest:
+    """What a person asks for; the same ``request_key`` launches the stage once."""
+    return LaunchRequest(stage_id=stage_id, key=naming.manual_key(stage_id, request_key),
+                         kind="test" if test else "manual", dataset_override=dataset, param_overrides=overrides,
+                         test=test, note=note)
+
+
 def launch(core: Core, actor: Actor, request: LaunchRequest) -> Outcome:
     """Store the launch of a stage; the answer comes as soon as it is committed.
 

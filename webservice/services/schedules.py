@@ -212,6 +212,11 @@ def preview(core: Core, experiment: str, cron: str, count: int = 5) -> Coming:
                   tuple(next_runs(schedule.cron, zone, core.clock(), count)))
 
 
+def request_at(stage_id: int, moment: datetime, role: str) -> LaunchRequest:
+    """The launch that is owed for one moment of a stage's schedule."""
+    return LaunchRequest(stage_id=stage_id, key=naming.schedule_key(stage_id, moment), kind="schedule", role=role)
+
+
 def describe(core: Core, actor: Actor, stage_id: int) -> Described:
     """The schedule of a stage for pages; without one the form's defaults. Raises NotFound, NotAllowed."""
     with core.db.read() as session:
@@ -311,8 +316,7 @@ def _tick(core: Core, stage_id: int) -> str:
             actor = launching.act_for(session, row.launcher, stage)
         except NotAllowed as refused:
             return _do_not_launch(session, row, stage, now, "refused", str(refused))
-        request = LaunchRequest(stage_id=stage_id, key=naming.schedule_key(stage_id, tick), kind="schedule",
-                                role=actor.role)
+        request = request_at(stage_id, tick, actor.role)
         row.message = ""
         if not launching.owe(session, request, stage=stage, launcher_id=row.launcher, now=now):
             return "taken"
