@@ -229,12 +229,28 @@ def judge(core: Core, candidate: Candidate) -> Finding:
     ledger = content["completion_type"] == "located" and not approved
     inputs = tuple(data.file_states(view)) if ledger else ()
     outputs = tuple(data.output_files(view)) if ledger else ()
-    finding = Finding(decision, counts, inputs, outputs)
-    if policy is not None:
-        states = inputs if ledger else tuple(data.file_states(view))
-        finding = _with(finding, round=recoveries.judge(core, _failed(candidate, policy), states, data))
-    finding = _what_follows(core, candidate, data, finding)
+    states = inputs if ledger or policy is None else tuple(data.file_states(view))
+    finding = _followed(core, candidate, data, Finding(decision, counts, inputs, outputs), states)
     return finding if settings.launch_recovery_jobs else _with(finding, held_because=SWITCHED_OFF)
+
+
+def foresee(core: Core, candidate: Candidate) -> Finding:
+    """What would follow if a candidate were Located with the files that are there now; writes nothing."""
+    data = core.backends.data(candidate.submission.experiment)
+    states = tuple(data.file_states(candidate.view(candidate.submission, candidate.output_patterns))) \
+        if _policy(core, candidate) is not None else ()
+    finding = _followed(core, candidate, data, Finding(completion.Decision(True, "looked at beforehand")), states)
+    settings = core.settings.experiment(candidate.submission.experiment)
+    return finding if settings.launch_recovery_jobs else _with(finding, held_because=SWITCHED_OFF)
+
+
+def _followed(core: Core, candidate: Candidate, data: DataBackend, finding: Finding,
+              states: Sequence[FileState]) -> Finding:
+    """The finding with what is owed because of it; ``states`` of its input count where recovery rules are in force."""
+    policy = _policy(core, candidate)
+    if policy is not None:
+        finding = _with(finding, round=recoveries.judge(core, _failed(candidate, policy), states, data))
+    return _what_follows(core, candidate, data, finding)
 
 
 def store(core: Core, candidate: Candidate, finding: Finding) -> bool:
