@@ -511,6 +511,10 @@ class DataBackend(Protocol):
         """File names in the backend's fixed order."""
         ...
 
+    def sizes(self, names: Collection[str]) -> Mapping[str, int]:
+        """The bytes of files, as far as they are known; for a page of names, not for a dataset."""
+        ...
+
     def define(self, name: str, query: str, description: str = "") -> None:
         """Make the definition; the same name with the same query again is no change.
 

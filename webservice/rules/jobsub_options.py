@@ -32,6 +32,7 @@ _SHORT_FLAGS = {"n": "no-submit"}
 _REPEATED = frozenset({"environment", "lines", "f", "tar-file-name", "job-info", "resource-provides", "need-scope",
                        "need-storage-modify", "append-condor-requirements"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_JOBS = re.compile(r"(?:^|\s)(?:-N\s*=?\s*|-O\s*=?submit\.N=)([1-9][0-9]{0,8})(?=\s|$)")
 _LIFETIMES = {"short": 3 * 3600.0, "medium": 8 * 3600.0, "long": 85200.0}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _KIB = {"K": 1, "M": 1024, "G": 1024**2, "T": 1024**3}
@@ -100,6 +101,15 @@ def _parse_option(request: Request, word: str, rest: list[str]) -> None:
         request.repeated.setdefault(name, []).append(value)
     else:
         request.single[name] = value
+
+
+def jobs_asked(command: str) -> int | None:
+    """How many jobs a launch command asks for by itself (``-N 10``, ``-Osubmit.N=10``); None if its script decides.
+
+    The last one counts, as it does for the launchers.
+    """
+    found = _JOBS.findall(command)
+    return int(found[-1]) if found else None
 
 
 def memory_in_mb(text: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -152,6 +152,10 @@ class FakeCatalogue(Faulty):
         self._meet("list")
         return [self._by_number[number].name for number in self._evaluate(query)[:limit]]
 
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        self._meet("sizes")
+        return {name: self._files[name].size_bytes for name in names if name in self._files}
+
     def define(self, name: str, query: str, description: str = "") -> None:
         self._meet("define")
         with self._lock:
@@ -162,6 +166,7 @@ class FakeCatalogue(Faulty):
             if known is not None and name in self._used:
                 raise Conflict(f"Definition {name} was used already and cannot be changed; take another name.")
             self._definitions[name] = query
+        self._meet("define, answered")
 
     def definition(self, name: str) -> str | None:
         self._meet("definition")

@@ -98,6 +98,13 @@ class DataBackendContract:
         """A limit cuts the list, nothing else."""
         assert raw.list("defname: raw", limit=2) == ["f1", "f2"]
 
+    def test_sizes_are_told_as_far_as_they_are_known(self, raw):
+        """A name that nobody declared has none, and is no mistake."""
+        found = raw.sizes(["f1", "f2", "nobody's"])
+
+        assert set(found) == {"f1", "f2"}
+        assert all(size > 0 for size in found.values())
+
     def test_parts_of_a_stride_cover_the_dataset(self, raw):
         """The n parts of stride n hold every file once."""
         parts = [raw.list(f"defname: raw with stride 4 offset {number}") for number in range(4)]

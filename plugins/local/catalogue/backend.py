@@ -7,7 +7,7 @@ process, and raises BackendUnavailable rather than take a failure for an empty a
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 from urllib.parse import quote
@@ -88,6 +88,16 @@ class LocalCatalogue:
         with self.reading() as scope:
             found = self._compile(scope).rows(query, "file_name")
             return builtins.list(scope.connection.scalars(found if limit is None else found.limit(max(0, limit))))
+
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        table = tables.files
+        found: dict[str, int] = {}
+        with self.reading() as scope:
+            for some in files.chunks(builtins.list(names)):
+                rows = scope.connection.execute(select(table.c.file_name, table.c.file_size).where(
+                    table.c.experiment == self.experiment, table.c.file_name.in_(some), table.c.file_size.is_not(None)))
+                found.update({row.file_name: row.file_size for row in rows})
+        return found
 
     def dataset_query(self, dataset: str) -> str:
         return sam_queries.definition(dataset)
