@@ -74,7 +74,7 @@ def make_core(settings: Settings, plugins: Sequence[object] | None = None, *,
 
 
 def build(origin: Core | Settings, plugins: Sequence[object] | None = None, *,
-          groups: Iterable[Routes] | None = None) -> Wsgi:
+          groups: Iterable[Routes] | None = None) -> Front:
     """The WSGI application; raises ConfigurationError if a route is not declared as it must be."""
     core = origin if isinstance(origin, Core) else make_core(origin, plugins)
     router = Router(ROUTES if groups is None else groups)

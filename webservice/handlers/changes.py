@@ -30,6 +30,10 @@ class ChangeFeed:
         self._key = core.settings.secret("web_changes").encode()
         self.changes = Changes(core)
 
+    def close(self) -> None:
+        """End the reader of changes."""
+        self.changes.close()
+
     def address(self, scope: Scope, moment: int) -> str:
         """Where a page that knows everything up to ``moment`` asks."""
         until = int(self._core.clock().timestamp()) + GOOD_SECONDS

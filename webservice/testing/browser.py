@@ -13,18 +13,30 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDE, NARROW = (1280, 900), (390, 844)
 
 
+def find_program() -> str | None:
+    """The path of a Chromium on this machine."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @contextmanager
 def chromium() -> Iterator[Any]:
     """A Chromium without a window; skips the test, or fails it if one is required, when there is none."""
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = find_program()
     if program is None:
         lacking("chromium", "no browser was found; install Chromium")
+    with started(program) as browser:
+        yield browser
+
+
+@contextmanager
+def started(program: str) -> Iterator[Any]:
+    """This Chromium, for programs that are no tests."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
 
 
 @contextmanager
@@ -33,13 +45,19 @@ def tab(browser: Any, *, size: tuple[int, int] = WIDE, scheme: str = "light") ->
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme,
                                   accept_downloads=True)
     opened = context.new_page()
+    complaints = complaints_of(opened)
+    yield opened
+    context.close()
+    assert not complaints, "\n".join(complaints)
+
+
+def complaints_of(opened: Any) -> list[str]:
+    """What the browser complains of in this tab from now on: errors of scripts, breaches of the content policy."""
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(f"{opened.url}: {error}"))
     opened.on("console", lambda message: complaints.append(f"{opened.url}: {message.text}")
               if message.type in ("error", "warning") and not _is_answer(message.text) else None)
-    yield opened
-    context.close()
-    assert not complaints, "\n".join(complaints)
+    return complaints
 
 
 def _is_answer(text: str) -> bool:
