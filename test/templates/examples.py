@@ -1147,7 +1147,7 @@ def submission_files() -> dict[str, Any]:
         "face": "files",
         "columns": columns("files"),
         "files_asked_at": ago(minutes=3),
-        "files_problem": "SAM answered 503 at 02:40; what is below was known before.",
+        "files_wait": False,
         "file_states": [
             {"label": "All 400", "url": url("submission", submission_id=812044, face="files"), "current": True}
         ],

@@ -491,7 +491,7 @@ def _files_face(session: Session, item: Submission, url: Url, _launch: Any, _sna
                                              ("Skipped", "skipped"), ("Delivered", "delivered"),
                                              ("Not delivered", "unknown"))],
         "files_asked_at": asked,
-        "files_problem": "" if shown or offset else "The files are listed when the submission is Located.",
+        "files_wait": not shown and not offset and Status(item.status_id) not in FINAL,
         "pager": {"text": f"{offset + 1:,} to {offset + len(shown):,}" if shown else "",
                   "newer_url": url("submission", submission_id=number, face="files",
                                    offset=max(0, offset - FILES_PAGE)) if offset else "",
