@@ -166,25 +166,36 @@ def preview(core: Core, actor: Actor, request: LaunchRequest, *, found: Found | 
     return _work_out(core, actor, request, found, peek=True, piece=piece)
 
 
-def coming_slices(core: Core, request: LaunchRequest, stage: CampaignStage, count: int,
-                  moments: Sequence[datetime] = ()) -> list[Slice] | None:
+def coming_slices(core: Core, request: LaunchRequest, stage: CampaignStage, count: int) -> list[Slice] | None:
     """The next slices that launches like this one would take, as far as there are any; None: the stage is not split.
 
-    With ``moments`` each is taken at one of them, as for types that go by the time of day.
+    The names of all but the first may depend on launches to come: N stands for that.
     """
     asked = _split_of(core, stage, request)
     if asked is None:
         return None
     split, context = asked
-    found = split.peek(replace(context, now=moments[0]) if moments else context, count)[:count]
-    if not moments or not found or found[0].position in (None, context.position):
-        return found
-    found = found[:1]
-    for moment in moments[1:count]:
-        coming = split.peek(replace(context, now=moment, position=found[-1].position))
-        if not coming:
+    found = split.peek(context, count)[:count]
+    return found[:1] + [replace(piece, dataset=piece.dataset.replace(context.unique, "N")) for piece in found[1:]]
+
+
+def slices_at(core: Core, stage: CampaignStage, runs: Sequence[tuple[datetime, LaunchRequest]]) -> list[Slice] | None:
+    """The same for launches of which each is made at its moment, and takes the slice behind that of the one before."""
+    found: list[Slice] = []
+    for number, (moment, request) in enumerate(runs):
+        asked = _split_of(core, stage, request)
+        if asked is None:
+            return None
+        split, context = asked
+        context = replace(context, now=moment)
+        if found and found[-1].position not in (None, context.position):
+            pieces = split.peek(replace(context, position=found[-1].position))
+        else:
+            # It is not known beforehand where the slice before will end, or there is no end.
+            pieces = split.peek(context, number + 1)[number:]
+        if not pieces:
             break
-        found.append(coming[0])
+        found.append(pieces[0])
     return found
 
 
@@ -312,7 +323,7 @@ def look_up(session: Session, stage: CampaignStage) -> Found:
 def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: Found, *, peek: bool = False,
               piece: Slice | None = None) -> Prepared:
     stage = found.stage
-    _require_launchable(core, actor, stage)
+    require_launchable(core, actor, stage)
     if found.hold_reason and not peek:
         return Prepared(request, stage, stage.campaign, actor, "", None, None, _no_plan(stage), found.hold_reason)
     # Only ``peek`` shows a plan for a held stage; a held launch works its dataset out when it is released.
@@ -341,7 +352,8 @@ def load_stage(session: Session, stage_id: int, experiment: str) -> CampaignStag
     return stage
 
 
-def _require_launchable(core: Core, actor: Actor, stage: CampaignStage) -> None:
+def require_launchable(core: Core, actor: Actor, stage: CampaignStage) -> None:
+    """Raise NotAllowed or Invalid if the actor may not launch the stage, or nobody can."""
     refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
     if refusal:
         raise NotAllowed(refusal)

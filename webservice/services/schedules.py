@@ -239,7 +239,7 @@ def describe_for(session: Session, stage: CampaignStage, time_zone: str) -> Desc
         text=f"{row.cron}, {row.time_zone}", cron=row.cron, words=recurrence.in_words(schedule),
         time_zone=row.time_zone, next_launch_at=row.next_at, last_launch_at=row.last_tick,
         fields=recurrence.to_form(schedule), launcher=launcher, catch_up=row.catch_up,
-        clear_at_end=_clears(row, stage), message=row.message, clear_at_end_said=row.clear_at_end)
+        clear_at_end=clears(row, stage), message=row.message, clear_at_end_said=row.clear_at_end)
 
 
 def import_crontab(core: Core, actor: Actor, text: str) -> list[str]:
@@ -345,7 +345,7 @@ def _end_finished(core: Core, experiment: str) -> int:
             row = session.scalar(select(Schedule).where(Schedule.campaign_stage_id == stage_id)
                                  .options(joinedload(Schedule.stage, innerjoin=True))
                                  .with_for_update(of=Schedule))
-            if row is None or not _clears(row, row.stage):
+            if row is None or not clears(row, row.stage):
                 continue
             _record(session, "schedule.ended", core.clock(), AGENT, row.stage, reason="no more splits")
             session.delete(row)
@@ -372,7 +372,8 @@ def _follow_time_zone(core: Core, experiment: str) -> int:
     return len(rows)
 
 
-def _clears(row: Schedule, stage: CampaignStage) -> bool:
+def clears(row: Schedule, stage: CampaignStage) -> bool:
+    """Whether the end of the split takes the schedule away."""
     return stage.default_clear_cronjob if row.clear_at_end is None else row.clear_at_end
 
 

@@ -312,6 +312,12 @@ def force_located(core: Core, actor_name: str, experiment: str, submission_id: i
                                       by_person=True, reason="skip ahead to Located")
 
 
+def require_project(candidate: Candidate) -> None:
+    """Raise Invalid if a submission has no input that could be recovered."""
+    if not candidate.submission.project:
+        raise Invalid("A submission without a project has no input files that could be recovered.")
+
+
 def recovery_request(core: Core, candidate: Candidate, kind: str, request_key: str) -> LaunchRequest:
     """A recovery by hand: of any kind, without overrides; the automatic list's position is not touched."""
     data = core.backends.data(candidate.submission.experiment)
@@ -319,8 +325,7 @@ def recovery_request(core: Core, candidate: Candidate, kind: str, request_key: s
         known = ", ".join(sorted(data.recovery_kinds()))
         raise Invalid(f"“{kind}” is not a recovery type of this experiment's catalogue; known: {known}.",
                       field="recovery_type")
-    if not candidate.submission.project:
-        raise Invalid("A submission without a project has no input files that could be recovered.")
+    require_project(candidate)
     derived = data.recovery_files(candidate.view(candidate.submission, candidate.job_type_patterns), kind)
     if derived.count == 0:
         raise Invalid("No recovery needed, launch skipped.")
