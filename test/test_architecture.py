@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "config": {"logs", "rules"} | TYPES,
     "bulkhead": {"errors"},
     "guarded": {"bulkhead"} | TYPES,
-    "backends": BACKENDS | TYPES,
+    "backends": BACKENDS | {"rules"} | TYPES,
     "db": {"errors"},
     "rules": {"rules"} | TYPES,
     "model": {"model", "rules"},

@@ -26,9 +26,19 @@ from poms.webservice.bulkhead import Bulkhead
 from poms.webservice.clock import utc_now
 from poms.webservice.config import Settings
 from poms.webservice.errors import ConfigurationError, PomsError
-from poms.webservice.guarded import GuardedData, GuardedJobs, GuardedNotifier, GuardedSplit, GuardedTransport
+from poms.webservice.guarded import (
+    GuardedCredentials,
+    GuardedData,
+    GuardedJobs,
+    GuardedNotifier,
+    GuardedSplit,
+    GuardedTransport,
+)
 from poms.webservice.interfaces import (
     CheckResult,
+    CredentialBackend,
+    CredentialRequest,
+    CredentialState,
     DataBackend,
     DatabaseOffer,
     IdentitySource,
@@ -41,6 +51,8 @@ from poms.webservice.interfaces import (
     SplitType,
     WsgiMount,
 )
+from poms.webservice.rules.naming import group_of
+from poms.webservice.rules.permissions import PRODUCTION
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -50,11 +62,14 @@ GROUP = "poms"
 LAUNCH = "launch"
 # One step of a split makes several calls of the catalogue, each with a limit of its own.
 SPLIT_CALLS = 4
+# POMS' own choice of credential_backend: launches find what the launch account has.
+NO_CREDENTIALS = "none"
 
 _OFFERS = {
     "job_backend": "poms_job_backends",
     "data_backend": "poms_data_backends",
     "launch_transport": "poms_launch_transports",
+    "credential_backend": "poms_credential_backends",
     "identity source": "poms_identity_sources",
     "notifier": "poms_notifiers",
 }
@@ -173,7 +188,25 @@ class Backends:
         for source in self.identity_sources():
             results += source.start_checks(self.settings.web.listen)
         results += [self._check_notifier(name) for name in self.settings.notify.channels]
+        for name, chosen in self.settings.experiments.items():
+            if chosen.credential_backend != NO_CREDENTIALS:
+                results += self._check_credentials(name, chosen.credential_backend)
         return results
+
+    def _check_credentials(self, experiment: str, name: str) -> list[CheckResult]:
+        """Those of the experiment. A service may start without: its launches wait until there are good ones."""
+        subject = f"credentials of {experiment}"
+        request = CredentialRequest(experiment, group_of(experiment), PRODUCTION, "", lambda file: None)
+        try:
+            backend = self._build("credential_backend", experiment, name, CredentialBackend)
+        except PomsError as error:
+            return [CheckResult("error", subject, str(error))]
+        try:
+            found = backend.look(request)
+        except PomsError as error:
+            return [CheckResult("warning", subject, str(error))]
+        return [CheckResult("warning" if state.problem else "ok", subject, state.problem or _described(state))
+                for state in found]
 
     def _check_notifier(self, name: str) -> CheckResult:
         """A channel that cannot be made must not be noticed at the first message."""
@@ -191,6 +224,8 @@ class Backends:
         for section, experiment in choices:
             for key in ("job_backend", "data_backend", "launch_transport"):
                 self._chosen(key, getattr(experiment, key), section)
+            if experiment.credential_backend != NO_CREDENTIALS:
+                self._chosen("credential_backend", experiment.credential_backend, section)
         for name in self.settings.identity.sources:
             self._chosen("identity source", name, "identity")
         for name in self.settings.notify.channels:
@@ -231,6 +266,13 @@ class Backends:
 
     def transport(self, experiment: str) -> LaunchTransport:
         return cast(LaunchTransport, self._guard(experiment, "launch_transport", GuardedTransport, LaunchTransport))
+
+    def credentials(self, experiment: str) -> CredentialBackend | None:
+        """Where launches of an experiment get credentials from; None: from nowhere."""
+        if self.settings.experiment(experiment).credential_backend == NO_CREDENTIALS:
+            return None
+        return cast(CredentialBackend, self._guard(experiment, "credential_backend", GuardedCredentials,
+                                                   CredentialBackend))
 
     def notifier(self, name: str) -> Notifier:
         """A channel by which people are told; it belongs to the service, not to an experiment."""
@@ -306,6 +348,11 @@ class Backends:
             raise ConfigurationError(f"the {kind} {name} lacks {', '.join(lacking)}: it is no {protocol.__name__}")
         log.info("backend built", extra={"experiment": experiment, "kind": kind, "backend": name})
         return made
+
+
+def _described(state: CredentialState) -> str:
+    until = f"good until {state.expires_at:%Y-%m-%d %H:%M} UTC" if state.expires_at else ""
+    return f"{state.kind} of {state.whose}: {', '.join(part for part in (until, state.note) if part) or 'there'}"
 
 
 def _by_name(kind: str, offers: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -226,6 +226,9 @@ class AgentSettings:
     stale_campaign_days: float = _key("float", "7", "A campaign that launched nothing for so many days, has no "
                                       "schedule and nothing under way becomes inactive; its next launch makes it "
                                       "active again. 0: never.", check=_at_least(0))
+    sandbox_days: float = _key("float", "1", "The files that a person keeps with the service go to each analysis "
+                               "launch of that person, in a directory of its own on the launch host; this is removed "
+                               "after so many days.", check=_at_least(0))
     lease_seconds: float = _key("seconds", "60", "How long an agent may keep a launch without renewing its claim; "
                                 "after that another agent takes over.", check=_at_least(3))
     launch_workers: int = _key("int", "4", "Launches that one agent runs at the same time.", check=_at_least(1))
@@ -274,6 +277,8 @@ class ExperimentSettings:
     job_backend: str = _key("str", "local", "Name of the batch system backend.")
     data_backend: str = _key("str", "local", "Name of the file catalogue backend.")
     launch_transport: str = _key("str", "local", "Name of the way in which launch scripts are run.")
+    credential_backend: str = _key("str", "none", "Where the proxies and tokens of launches come from, such as file. "
+                                   "none: launch scripts find what the launch account has.")
     backend_timeout_seconds: float = _key("seconds", "30", "A call of a backend that takes longer is given up. "
                                           "Launches have their own limit.", check=_at_least(0.1))
     backend_workers: int = _key("int", "4", "Calls of one backend that may be under way at the same time.",

@@ -50,6 +50,14 @@ def poms_launch_transports() -> list[Offer]:
 
 
 @hookspec
+def poms_credential_backends() -> list[Offer]:
+    """Offer sources of credentials (factories of ``CredentialBackend``), chosen by ``credential_backend``.
+
+    The name ``none`` is POMS' own: launches then find what the launch account has.
+    """
+
+
+@hookspec
 def poms_identity_sources() -> list[Offer]:
     """Offer ways to know the sender of a request (factories of ``IdentitySource``).
 

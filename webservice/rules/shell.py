@@ -11,7 +11,13 @@ import re
 from collections.abc import Iterable
 
 from poms.webservice.errors import Invalid
-from poms.webservice.interfaces import BatchEnvironment, LaunchPlan
+from poms.webservice.interfaces import (
+    FILES_VARIABLE,
+    SANDBOX_VARIABLE,
+    BatchEnvironment,
+    LaunchFiles,
+    LaunchPlan,
+)
 
 MAX_VALUE_BYTES = 120_000
 """Linux refuses to start a program with one variable above 128 KiB; better refused here, with its name."""
@@ -48,22 +54,29 @@ def export(name: str, value: str) -> str:
     return f"export {name}={quoted} || exit {EXPORT_FAILED_STATUS}"
 
 
-def launch_script(plan: LaunchPlan, environment: BatchEnvironment, extra: Iterable[tuple[str, str]] = ()) -> str:
+def launch_script(plan: LaunchPlan, environment: BatchEnvironment, extra: Iterable[tuple[str, str]] = (), *,
+                  files: LaunchFiles | None = None, credentials: Iterable[tuple[str, str]] = ()) -> str:
     """The whole bash text that launches ``plan``; its exit status is the command's.
+
+    ``files`` go beside the script, not in it: it exports where they are. ``credentials`` are variables that go with
+    them. Both are set before the setup text, which may use them, and again after it.
 
     ``extra`` (how scripts reach the file catalogue) and the batch system's variables are set before the
     setup text, which may change the former. The batch system's variables, the plan's and PATH are set
     after it, so that no setup can undo what ties the jobs to their submission.
     """
     wiring = [export(name, value) for name, value in environment.variables]
+    given = [*file_exports(files), *(export(name, value) for name, value in credentials)]
     identity = [("POMS4_SUBMISSION_ID", str(plan.submission_id)), ("POMS4_LAUNCH_ATTEMPT", str(plan.attempt))]
     lines = [
         "exec 2>&1",
         'echo "== process_id: $$ =="',
         *wiring,
         *(export(name, value) for name, value in extra),
+        *given,
         *_setup(plan.setup),
         *wiring,
+        *given,
         *(export(name, value) for name, value in (*plan.environment, *identity)),
         *_path(environment.path),
         # A subshell: an exit, exec or trap of the command must not take the last lines away.
@@ -73,6 +86,19 @@ def launch_script(plan: LaunchPlan, environment: BatchEnvironment, extra: Iterab
         'exit "$poms_status"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def file_exports(files: LaunchFiles | None) -> list[str]:
+    """Lines that export where the files of a launch are, which is known on its host only."""
+    lines = []
+    for file in files.private if files else ():
+        for name, before in file.exports:
+            export(name, before + file.name)
+            beginning = quote(before) if before else ""
+            lines.append(f'export {name}={beginning}"${FILES_VARIABLE}"/{quote(file.name)} || '
+                         f"exit {EXPORT_FAILED_STATUS}")
+    place = f'"${SANDBOX_VARIABLE}"' if files and files.kept is not None else '"$HOME"'
+    return [*lines, f"export UPLOADS={place} || exit {EXPORT_FAILED_STATUS}"]
 
 
 def python_program(python: str, module: str, *words: str) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from poms.webservice.errors import NotFound
 from poms.webservice.model import Launch
+from poms.webservice.rules.hiding import Hider
 from poms.webservice.services.core import Core
 
 log = logging.getLogger(__name__)
@@ -33,11 +34,15 @@ class LogPiece:
 
 
 class LaunchLog(io.RawIOBase):
-    """A log that grows while a launch runs. Only ``begin`` fails for want of room: see ``write``."""
+    """A log that grows while a launch runs. Only ``begin`` fails for want of room: see ``write``.
 
-    def __init__(self, path: Path) -> None:
+    What ``hider`` knows never gets into it, should a script print its credentials.
+    """
+
+    def __init__(self, path: Path, hider: Hider | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
+        self._hider = hider or Hider(())
         self.lacking = ""
 
     def begin(self, line: str) -> None:
@@ -52,17 +57,23 @@ class LaunchLog(io.RawIOBase):
 
         ``lacking`` then says why the log is not complete; nothing more is written to it.
         """
-        if not self.lacking:
-            try:
-                self._append(data)
-            except OSError as problem:
-                self.lacking = str(problem)
-                log.warning("a launch log is not complete", extra={"path": self._file.name, "reason": self.lacking})
+        self._write(self._hider.feed(bytes(data)))
         return len(data)
 
     def close(self) -> None:
-        self._file.close()
+        if not self.closed:
+            self._write(self._hider.end())
+            self._file.close()
         super().close()
+
+    def _write(self, data: bytes) -> None:
+        if self.lacking:
+            return
+        try:
+            self._append(data)
+        except OSError as problem:
+            self.lacking = str(problem)
+            log.warning("a launch log is not complete", extra={"path": self._file.name, "reason": self.lacking})
 
     def _append(self, data: Any) -> None:
         left = memoryview(data)

@@ -22,6 +22,7 @@ from poms.webservice.errors import (
     BackendUnavailable,
     ConfigurationError,
     Conflict,
+    CredentialsLacking,
     Invalid,
     NotAllowed,
     NotFound,
@@ -38,10 +39,12 @@ from poms.webservice.interfaces import (
 )
 from poms.webservice.model import CampaignStage, Launch, Submission
 from poms.webservice.rules import shell
+from poms.webservice.rules.hiding import Hider
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import FINAL, Status
-from poms.webservice.services import events, launch_logs, launching, submissions
+from poms.webservice.services import credentials, events, launch_logs, launching, submissions
 from poms.webservice.services.core import Core
+from poms.webservice.services.credentials import Given
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,9 @@ MAX_FAILURES = 5
 
 WAIT_SECONDS = 30
 """How long a launch in doubt is left alone before the batch system is asked about it."""
+
+LACKING_SECONDS = 60
+"""How long a launch whose credentials have gone bad is left alone before they are looked at again."""
 
 STOPPED_SECONDS = 2
 """The same after its script was ended because the launch was called off."""
@@ -255,9 +261,14 @@ def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
             return _give_up(core, claimed, "failed", f"{attempt} attempts left no jobs in the batch system; "
                             "the launch log says more", "launch.failed")
     plan = launching.plan_from_document(document, attempt + 1)
+    try:
+        given = credentials.issue(core, plan)
+    except CredentialsLacking as lacking:
+        # They were there when it was asked for. Nobody can launch until somebody brings new ones.
+        return _wait(core, claimed, str(lacking), most_seconds=LACKING_SECONDS)
     if not _begin_attempt(core, claimed):
         return "lost"
-    outcome = _run_script(core, plan, log_name, stop)
+    outcome = _run_script(core, plan, given, log_name, stop)
     if outcome.kind == "not_started":
         return _take_back(core, claimed, outcome.message or "the launch could not be begun", started_at,
                           unseen_since)
@@ -286,10 +297,12 @@ def find_earlier_attempts(jobs: JobBackend, submission_id: int) -> list[FoundClu
 
 
 @dataclass(frozen=True)
-class _Stoppable:
-    """A transport whose scripts end when the signal is set; back ends need not know of it."""
+class _OneRun:
+    """A transport for one attempt: with its files, ending when the signal is set; back ends need not know of either."""
 
     transport: LaunchTransport
+    given: Given
+    hider: Hider
     stop: StopSignal | None
 
     @property
@@ -298,17 +311,18 @@ class _Stoppable:
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
             max_output_bytes: int) -> TransportResult:
-        return self.transport.run(host, account, script, log=log, timeout_seconds=timeout_seconds,
-                                  max_output_bytes=max_output_bytes, stop=self.stop)
+        result = self.transport.run(host, account, script, log=log, timeout_seconds=timeout_seconds,
+                                    max_output_bytes=max_output_bytes, stop=self.stop, files=self.given.files)
+        return replace(result, output=self.hider.whole(result.output), reason=self.hider.whole(result.reason))
 
 
-def _run_script(core: Core, plan: LaunchPlan, log_name: str, stop: StopSignal | None) -> SubmitOutcome:
+def _run_script(core: Core, plan: LaunchPlan, given: Given, log_name: str, stop: StopSignal | None) -> SubmitOutcome:
     """Run one attempt. What raises before, or instead of, the submit has begun nothing."""
     jobs = core.backends.jobs(plan.experiment)
-    transport = _Stoppable(core.backends.transport(plan.experiment), stop)
+    transport = _OneRun(core.backends.transport(plan.experiment), given, given.hider(), stop)
     try:
-        script = shell.launch_script(plan, jobs.environment(plan))
-        launch_log = _begin_log(core, plan, log_name)
+        script = shell.launch_script(plan, jobs.environment(plan), files=given.files, credentials=given.variables)
+        launch_log = _begin_log(core, plan, given, log_name)
     except (BackendUnavailable, OSError) as problem:
         return SubmitOutcome("not_started", message=str(problem))
     with launch_log:
@@ -322,8 +336,8 @@ def _run_script(core: Core, plan: LaunchPlan, log_name: str, stop: StopSignal | 
         return outcome
 
 
-def _begin_log(core: Core, plan: LaunchPlan, log_name: str) -> launch_logs.LaunchLog:
-    launch_log = launch_logs.LaunchLog(launch_logs.path_of(core, log_name))
+def _begin_log(core: Core, plan: LaunchPlan, given: Given, log_name: str) -> launch_logs.LaunchLog:
+    launch_log = launch_logs.LaunchLog(launch_logs.path_of(core, log_name), given.hider())
     try:
         launch_log.begin(f"== attempt {plan.attempt} of submission {plan.submission_id} ==\n")
     except OSError:

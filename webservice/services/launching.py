@@ -36,7 +36,7 @@ from poms.webservice.rules import naming, parameters, permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.splits import parse_split
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import events, policies, snapshots, submissions
+from poms.webservice.services import credentials, events, policies, snapshots, submissions
 from poms.webservice.services.core import Core
 
 Pairs = tuple[tuple[str, str], ...]
@@ -324,6 +324,9 @@ def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: Found, *,
               piece: Slice | None = None) -> Prepared:
     stage = found.stage
     require_launchable(core, actor, stage)
+    if not found.hold_reason and not _is_approval(stage):
+        found = replace(found, hold_reason=credentials.lacking(core, stage.experiment, stage.vo_role.lower(),
+                                                               actor.username))
     if found.hold_reason and not peek:
         return Prepared(request, stage, stage.campaign, actor, "", None, None, _no_plan(stage), found.hold_reason)
     # Only ``peek`` shows a plan for a held stage; a held launch works its dataset out when it is released.

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from poms.webservice.errors import Conflict, Invalid, NotFound
+from poms.webservice.interfaces import OwnFile
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services.core import Core
 
@@ -32,7 +33,10 @@ class StoredFile:
 
 def list_files(core: Core, actor: Actor) -> list[StoredFile]:
     """The files of the actor in the actor's experiment, by name."""
-    directory = _directory(core, actor)
+    return _list(_directory(core, actor))
+
+
+def _list(directory: Path) -> list[StoredFile]:
     if not directory.is_dir():
         return []
     found = []
@@ -79,6 +83,26 @@ def read(core: Core, actor: Actor, name: str) -> bytes:
         return file.read()
 
 
+def own_file(core: Core, experiment: str, username: str, name: str) -> OwnFile | None:
+    """A file that a person keeps, for a launch of that person; None if there is none of this name."""
+    if not all(map(_WORD.fullmatch, (experiment, username, name))):
+        return None
+    try:
+        descriptor = os.open(_place(core, experiment, username) / name, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return OwnFile(name, file.read(), datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC))
+
+
+def own_names(core: Core, experiment: str, username: str) -> list[str]:
+    """The names of all files that a person keeps."""
+    # Whose name could be no directory's keeps nothing.
+    if not all(map(_WORD.fullmatch, (experiment, username))):
+        return []
+    return [file.name for file in _list(_place(core, experiment, username))]
+
+
 def delete(core: Core, actor: Actor, names: list[str]) -> int:
     """Delete files; those that are not there are no matter. Returns how many were."""
     directory, count = _directory(core, actor), 0
@@ -92,7 +116,11 @@ def delete(core: Core, actor: Actor, names: list[str]) -> int:
 
 
 def _directory(core: Core, actor: Actor) -> Path:
-    return core.settings.service.data_dir / "uploads" / _plain(actor.experiment) / _plain(actor.username)
+    return _place(core, _plain(actor.experiment), _plain(actor.username))
+
+
+def _place(core: Core, experiment: str, username: str) -> Path:
+    return core.settings.service.data_dir / "uploads" / experiment / username
 
 
 def _plain(name: str) -> str:

@@ -11,6 +11,7 @@ from poms.webservice.hookspecs import hookimpl
 from poms.webservice.interfaces import LaunchPlan, Offer, PluginContext
 from poms.webservice.testing.batch import FakeBatch, FakeTransport
 from poms.webservice.testing.catalogue import FakeCatalogue
+from poms.webservice.testing.credentials import FakeCredentials
 
 NAME = "fake"
 
@@ -23,6 +24,7 @@ class Fakes:
         self.batch = FakeBatch(clock)
         self.batch.project_of = self._begin_project
         self.transport = FakeTransport()
+        self.credentials = FakeCredentials()
         self._catalogues: dict[str, FakeCatalogue] = {}
         self._lock = threading.Lock()
 
@@ -36,6 +38,7 @@ class Fakes:
         self.batch.__init__(self.clock, self.batch.pool)  # type: ignore[misc]
         self.batch.project_of = self._begin_project
         self.transport.__init__()  # type: ignore[misc]
+        self.credentials.__init__()  # type: ignore[misc]
         for catalogue in self._catalogues.values():
             catalogue.__init__(self.clock)  # type: ignore[misc]
 
@@ -57,6 +60,13 @@ class Fakes:
     @hookimpl
     def poms_launch_transports(self) -> list[Offer]:
         return [Offer(NAME, "runs nothing", self._transport)]
+
+    @hookimpl
+    def poms_credential_backends(self) -> list[Offer]:
+        return [Offer(NAME, "one token in memory", self._credential_backend)]
+
+    def _credential_backend(self, context: PluginContext) -> FakeCredentials:
+        return self.credentials
 
     def _job_backend(self, context: PluginContext) -> FakeBatch:
         return self.batch
