@@ -5,10 +5,11 @@ import json
 import pytest
 from sqlalchemy import func, select, text
 
+from poms.webservice.interfaces import JobState
 from poms.webservice.model import Job, Submission
 from poms.webservice.rules.campaign_text import examine
 from poms.webservice.rules.statuses import LIVE, Status
-from poms.webservice.testing.bench import bulk, duties, figures, ingest, making, pages, reports
+from poms.webservice.testing.bench import bulk, duties, figures, ingest, making, memory, pages, polling, reports
 from poms.webservice.testing.bench.__main__ import main
 from poms.webservice.testing.bench.figures import Budget, figure
 from poms.webservice.testing.bench.places import Places
@@ -140,6 +141,26 @@ def test_job_states_are_measured(place, core):
 
     assert [each.name for each in found] == ["job states, new", "job states, unchanged", "job states, all changed"]
     assert scalar(core, select(func.count()).select_from(Job)) == before + 400
+    assert World(core).sums_differ() == []
+
+
+def test_polls_are_measured(places):
+    """A real queue is filled step by step; the first poll sees what is new, the next ones nothing."""
+    found = list(polling.measure(places, "local", sizes=polling.FEW))
+
+    assert [(each.name, each.also["jobs"]) for each in found] == [
+        ("poll of 4 live jobs, seen anew", 4), ("poll of 4 live jobs, no news", 4),
+        ("poll of 6 live jobs, seen anew", 6), ("poll of 6 live jobs, no news", 6)]
+
+
+def test_an_agents_memory_is_measured(place, core):
+    """A real agent stores every live job, and each of them once more when all have changed."""
+    (found,) = memory.measure(place, jobs=1_000)
+
+    assert found.also["jobs"] >= 1_000
+    assert found.absolute > found.reference_value / 2 > 0
+    states = [int(JobState.IDLE), int(JobState.RUNNING)]
+    assert scalar(core, select(func.count()).where(Job.state.in_(states))) >= 1_000
     assert World(core).sums_differ() == []
 
 

@@ -469,7 +469,8 @@ def _free_port() -> int:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["provision", "run"])
+    parser.add_argument("action", choices=["provision", "run", "lacking"],
+                        help="lacking: say what is missing to run a pool here; exit status 0 if nothing is")
     parser.add_argument("--root", type=Path, default=ROOT, help="where the pool's Debian system is kept")
     parser.add_argument("--directory", type=Path, help="the pool's own directory (default: a temporary one)")
     parser.add_argument("--share", type=Path, action="append", default=[], metavar="DIR",
@@ -482,6 +483,8 @@ def main(argv: list[str] | None = None) -> int:
     if problem:
         print(problem, file=sys.stderr)
         return 2
+    if options.action == "lacking":
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         provision(options.root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 
 from sqlalchemy import and_, or_, select
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 DETAIL_LIMIT = 2_000
 """Submissions whose single jobs are read in one cycle; the others' follow in the next ones."""
+
+DETAILS_AT_ONCE = 20_000
+"""Jobs that are asked for and stored together: an agent's memory does not grow with what its pools hold."""
 
 DESCRIBED_AT_ONCE = 50
 """Each is a question to the batch system; there are many only when a whole history is read again."""
@@ -62,8 +65,8 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
     experiments = sharing(core, backend.pool)
     counts = jobs.live_counts(snapshot.counts, snapshot.growing)
     changed = sorted(jobs.changed_submissions(core, experiments, counts))[:DETAIL_LIMIT]
-    details = backend.jobs(changed) if changed else []
-    touched = jobs.ingest(core, experiments, jobs.Poll(snapshot.counts, departures.records, tuple(details),
+    details = (backend.jobs(some) for some in _portions(changed, counts))
+    touched = jobs.ingest(core, experiments, jobs.Poll(snapshot.counts, departures.records, details,
                                                        snapshot.taken_at, snapshot.growing),
                           task=lease.name, epoch=lease.epoch, cursor=departures.cursor)
     # Also those whose jobs came and went between two cycles, and were never seen alive.
@@ -73,6 +76,21 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
     live = sum(item.count for item in snapshot.counts)
     return (f"{live:,} live jobs, {len(departures.records):,} left, {touched:,} submissions changed"
             + (f", {described} described" if described else "") + (f", {vanished} gave up" if vanished else ""))
+
+
+def _portions(numbers: Iterable[int], counts: Mapping[int, Mapping[str, int]]) -> Iterator[list[int]]:
+    """Submissions in their order, so many at a time that they have ``DETAILS_AT_ONCE`` live jobs or one has more."""
+    portion: list[int] = []
+    held = 0
+    for number in numbers:
+        more = sum(counts.get(number, {}).values())
+        if portion and held + more > DETAILS_AT_ONCE:
+            yield portion
+            portion, held = [], 0
+        portion.append(number)
+        held += more
+    if portion:
+        yield portion
 
 
 def _describe(core: Core, experiments: list[str], numbers: set[int]) -> int:

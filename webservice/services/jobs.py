@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from operator import attrgetter
 from typing import Literal
 
@@ -29,6 +30,9 @@ from poms.webservice.services.launches import AGENT
 LIVE_COLUMNS = {JobState.IDLE: "jobs_idle", JobState.RUNNING: "jobs_running", JobState.HELD: "jobs_held"}
 ENDED_COLUMNS = {JobState.COMPLETED: "jobs_completed", JobState.FAILED: "jobs_failed", JobState.REMOVED: "jobs_removed"}
 _CHUNK = 5_000
+DEPARTED_AT_ONCE = 20_000
+"""Jobs that left and are stored in one transaction."""
+
 JOB_COLUMNS = tuple(field.name for field in fields(JobRecord))
 _JOB_ROW = attrgetter(*JOB_COLUMNS)
 
@@ -37,12 +41,13 @@ _JOB_ROW = attrgetter(*JOB_COLUMNS)
 class Poll:
     """One look at a pool: live counts, jobs that left, single live jobs where counts changed.
 
-    ``growing``: submissions to which the pool itself still adds jobs, see ``PoolSnapshot``.
+    ``details`` come in pieces; the next one is asked for when the one before is stored, so that they are never all in
+    memory. ``growing``: submissions to which the pool itself still adds jobs, see ``PoolSnapshot``.
     """
 
     counts: tuple[JobCount, ...]
     departed: tuple[JobRecord, ...]
-    details: tuple[JobRecord, ...]
+    details: Iterable[Collection[JobRecord]]
     taken_at: datetime
     growing: frozenset[int] = frozenset()
 
@@ -88,13 +93,16 @@ def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, e
     counts = live_counts(poll.counts, poll.growing)
     to_come = poll.growing.difference(live_counts(poll.counts))
     changed = changed_submissions(core, experiments, counts)
-    records = [*poll.departed, *poll.details]
-    with core.db.write() as session:
-        if _owner(session, task, epoch) is None:
-            return 0
-        known = _known(session, {record.submission_id for record in records}, experiments)
-        write_jobs(session, [record for record in records if record.submission_id in known])
     ended = {record.submission_id for record in poll.departed}
+    known: set[int] = set()
+    # Nothing is asked of the batch system while a transaction is open: the next piece comes after it.
+    for records in chain(_chunks(poll.departed, DEPARTED_AT_ONCE), poll.details):
+        with core.db.write() as session:
+            if _owner(session, task, epoch) is None:
+                return 0
+            here = _known(session, {record.submission_id for record in records}, experiments)
+            write_jobs(session, [record for record in records if record.submission_id in here])
+        known |= here
     affected = sorted((changed | ended) & (known | changed))
     for some in _chunks(affected, 200):
         with core.db.write() as session:

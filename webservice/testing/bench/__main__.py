@@ -14,12 +14,12 @@ from rich.console import Console
 
 from poms.webservice import __version__
 from poms.webservice.errors import PomsError
-from poms.webservice.testing.bench import duties, figures, ingest, pages, reports
+from poms.webservice.testing.bench import duties, figures, ingest, memory, pages, polling, queues, reports
 from poms.webservice.testing.bench.figures import Figure
 from poms.webservice.testing.bench.places import Place, Places, database_server
 from poms.webservice.testing.bench.shape import FULL, SCALES, hundredth
 
-MEASUREMENTS = ("pages", "reports", "ingest", "wrapup", "claims")
+MEASUREMENTS = ("pages", "reports", "ingest", "polling", "wrapup", "claims", "agent_memory")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,6 +70,10 @@ def _measure(name: str, given: argparse.Namespace, full: Place, places: Places) 
         return reports.measure(full, requests=24 if tiny else 1200)
     if name == "ingest":
         return ingest.measure(full, count=given.states)
+    if name == "polling":
+        return polling.measure(places, given.batch, sizes=polling.FEW if tiny else polling.SIZES)
+    if name == "agent_memory":
+        return memory.measure(full, jobs=1_000 if tiny else 300_000)
     if name == "wrapup":
         return duties.measure_wrapup(full, count=20 if tiny else 10_000)
     return duties.measure_claims(full, count=20 if tiny else 1_000)
@@ -89,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, metavar="N", help="jobs in the data instead of those of the scale")
     parser.add_argument("--states", type=int, default=200_000, metavar="N",
                         help="job states that one poll brings in the measurement ingest (default: 200,000)")
+    parser.add_argument("--batch", choices=queues.BATCH_SYSTEMS, default="auto",
+                        help="whose queue is filled for polling: a throw-away HTCondor pool where one can be run "
+                        "(auto), or the local batch system's")
     parser.add_argument("--requests", type=int, metavar="N", help="requests of each reader to each page and round")
     return parser
 

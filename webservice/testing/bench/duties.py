@@ -20,6 +20,7 @@ from poms.webservice.services import launches, launching, wrapup
 from poms.webservice.testing.bench import making
 from poms.webservice.testing.bench.bulk import loading
 from poms.webservice.testing.bench.figures import Budget, Figure, figure
+from poms.webservice.testing.bench.memory import highest_memory
 from poms.webservice.testing.bench.places import Place, core_of, run_module
 
 CLAIM_AT_ONCE = 4
@@ -176,15 +177,7 @@ def work(word: str, url: str, directory: str, experiment: str, name: str) -> dic
                 taken.append(each.launch_id)
     seconds = time.perf_counter() - began
     core.db.close()
-    return {"seconds": seconds, "launches": taken, "said": said, "megabytes": _highest_memory()}
-
-
-def _highest_memory() -> float:
-    """In MiB. Not ``getrusage``: a process inherits there what its parent had when it was started."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("this system does not tell how much memory a process used")
+    return {"seconds": seconds, "launches": taken, "said": said, "megabytes": highest_memory()}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
+from poms.webservice.agent.poll import DETAILS_AT_ONCE
 from poms.webservice.interfaces import JobCount, JobRecord, JobState
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import jobs, tasks
@@ -61,9 +62,14 @@ def _poll(core: Core, place: Place, *, live: Sequence[JobRecord], ended: Sequenc
     lease = tasks.take(core, TASK, "bench", 600)
     assert lease is not None
     poll = jobs.Poll(tuple(JobCount(number, JobState.RUNNING, count) for number, count in counts.items())
-                     + tuple(others), tuple(ended), tuple(live), core.clock())
+                     + tuple(others), tuple(ended), _pieces(live), core.clock())
     jobs.ingest(core, [place.landmarks.experiment], poll, task=TASK, epoch=lease.epoch, cursor="")
     tasks.finish(core, lease, next_at=core.clock())
+
+
+def _pieces(records: Sequence[JobRecord]) -> Iterator[Sequence[JobRecord]]:
+    """As the agent asks for them."""
+    return (records[start:start + DETAILS_AT_ONCE] for start in range(0, len(records), DETAILS_AT_ONCE))
 
 
 def _other_counts(core: Core, place: Place, known: set[int]) -> list[tuple[int, JobState, int]]:

@@ -72,8 +72,13 @@ def _cluster(submission_id: int) -> str:
 
 def needed_plugins() -> list[object]:
     """What services need besides: split types and a source of identity."""
-    found = {entry.name: entry for entry in entry_points(group="poms")}
-    return [found[name].load() for name in ("split_types", "demo_identity")]
+    return [installed(name) for name in ("split_types", "demo_identity")]
+
+
+def installed(name: str) -> object:
+    """One of the plugins that are installed, by the name of its entry point."""
+    (entry,) = entry_points(group="poms", name=name)
+    return entry.load()
 
 
 @hookimpl
