@@ -22,6 +22,7 @@ from poms.webservice.model.notifications import (
 from poms.webservice.model.people import Experiment, Experimenter, ListColumns, Membership, ServiceSetting
 from poms.webservice.model.recoveries import RecoveryDecision, RecoveryFile, RecoveryRound, StageLevel
 from poms.webservice.model.schedules import Schedule
+from poms.webservice.model.scouts import Scout
 from poms.webservice.model.submissions import (
     AgentTask,
     Delivery,
@@ -40,7 +41,7 @@ __all__ = [
     "RecoveryDecision", "RecoveryFile", "RecoveryRound", "StageLevel",
     "JobSummary",
     "Delivery", "Digest", "DigestDelivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch",
-    "ListColumns", "LoginSetup", "Membership", "Notice", "NotificationSetting", "Recovery", "Schedule",
+    "ListColumns", "LoginSetup", "Membership", "Notice", "NotificationSetting", "Recovery", "Schedule", "Scout",
     "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile", "SubmissionHistory",
     "SubmissionStatus", "Tag", "Watch",
 ]

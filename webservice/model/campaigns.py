@@ -108,6 +108,7 @@ class CampaignStage(Base):
     data_handling: Mapped[dict[str, Any] | None] = mapped_column(OrderedJson)
     recovery_policy: Mapped[str | None] = mapped_column(Text)
     start_when: Mapped[str | None] = mapped_column(Text)
+    scout: Mapped[str | None] = mapped_column(Text)
     hold_experimenter_id: Mapped[int | None] = mapped_column(ForeignKey("experimenters.experimenter_id"))
     role_held_with: Mapped[str | None] = mapped_column(Text)
     hold_reason: Mapped[str | None] = mapped_column(Text)

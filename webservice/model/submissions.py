@@ -108,6 +108,7 @@ class Launch(Base):
 
     ``owed`` (dataset still to be worked out), ``queued`` (submission exists, waits for an agent),
     ``held`` (kept until released), ``launched``, ``failed``, ``skipped`` (nothing to do), ``cancelled``.
+    ``scout_submission_id``: held until that scout is decided.
     An agent works on it only while it holds the lease; ``lease_epoch`` only grows and every write
     of an agent names the epoch it claimed (fencing). ``unseen_since``: when the batch system first
     said that the attempt that was made left nothing.
@@ -124,6 +125,8 @@ class Launch(Base):
         Index(None, "submission_id"),
         Index(None, "campaign_stage_id", "launch_id"),
         Index(None, "parent_submission_id"),
+        Index("ix_launches_scout", "scout_submission_id", postgresql_where=text("scout_submission_id IS NOT NULL"),
+              sqlite_where=text("scout_submission_id IS NOT NULL")),
     )
 
     launch_id: Mapped[int] = mapped_column(primary_key=True)
@@ -136,6 +139,7 @@ class Launch(Base):
     submission_id: Mapped[int | None] = mapped_column(ForeignKey("submissions.submission_id"))
     parent_submission_id: Mapped[int | None] = mapped_column(ForeignKey("submissions.submission_id"))
     campaign_dep_id: Mapped[int | None]
+    scout_submission_id: Mapped[int | None] = mapped_column(ForeignKey("submissions.submission_id"))
     launcher: Mapped[int] = mapped_column(ForeignKey("experimenters.experimenter_id"))
     request: Mapped[dict[str, Any]] = mapped_column(OrderedJson)
     hold_reason: Mapped[str | None] = mapped_column(Text)

@@ -74,6 +74,25 @@ def is_part(key: str) -> bool:
     return key.startswith("dependency:") and key.count(":") == 3
 
 
+def scout_dataset(unique: str) -> str:
+    """The files that go ahead of a launch; made before there is a submission by which to name it."""
+    return f"poms_scout_{unique}"
+
+
+def scout_rest_dataset(scout_id: int) -> str:
+    """What a scout left of the input that it was launched for."""
+    return f"poms_scout_{scout_id}_rest"
+
+
+def scout_rest_key(scout_id: int) -> str:
+    return f"scout:{scout_id}:rest"
+
+
+def is_set_aside(key: str) -> bool:
+    """Is this the key of a launch for which files may have been set aside: a part, or what a scout left of one?"""
+    return is_part(key) or key.startswith("scout:")
+
+
 def manual_key(stage_id: int, request_key: str) -> str:
     return f"manual:{stage_id}:{request_key}"
 

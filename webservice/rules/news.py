@@ -32,8 +32,9 @@ _BY_STATUS = {"Located": "finished", "Held": "attention", "Failed": "attention",
               "Awaiting Approval": "approval", "Removed": "stopped", "Cancelled": "stopped"}
 _BY_KIND = {
     "schedule.refused": "attention", "schedule.missed": "attention", "recovery.asked": "attention",
-    "campaign.paused": "attention",
-    "launch.held": "held", "stage.held": "held", "stage.released": "held", "campaign.held": "held",
+    "campaign.paused": "attention", "scout.asked": "attention",
+    "launch.held": "held", "scout.sent": "held", "scout.good": "held", "scout.answered": "held",
+    "stage.held": "held", "stage.released": "held", "campaign.held": "held",
     "campaign.released": "held", "experiment.held": "held", "experiment.released": "held",
     "service.launches": "held", "recovery.owed": "recovery", "dependency.owed": "next",
     "campaign.saved": "changed", "campaign.deactivated": "changed", "schedule.set": "changed",

@@ -105,6 +105,10 @@ def without_snapshot(query: str, snapshot_id: int) -> str:
     return f"({query}) minus snapshot_id {int(snapshot_id)}"
 
 
+def without_files(query: str, names: Sequence[str]) -> str:
+    return f"({query}) minus ({named(names)})"
+
+
 def snapshots(*snapshot_ids: int) -> str:
     return " or ".join(f"snapshot_id {int(each)}" for each in snapshot_ids)
 

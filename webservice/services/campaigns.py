@@ -481,7 +481,7 @@ def _stage_values(item: spec.StageSpec, position: int, setups: Mapping[str, int]
         "completion_pct": item.completion_pct, "output_ancestor_depth": item.output_ancestor_depth,
         "campaign_stage_type": item.stage_type, "default_clear_cronjob": item.default_clear_cronjob,
         "data_handling": handling or None,
-        "start_when": item.start_when or None,
+        "start_when": item.start_when or None, "scout": item.scout or None,
         # "" is None as the text says it: no rules, although the experiment may have some.
         "recovery_policy": item.recovery_policy or (None if "recovery_policy" in item.inherited else ""),
     }

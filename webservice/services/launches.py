@@ -42,7 +42,7 @@ from poms.webservice.rules import shell
 from poms.webservice.rules.hiding import Hider
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import FINAL, Status
-from poms.webservice.services import credentials, events, launch_logs, launching, submissions
+from poms.webservice.services import credentials, events, launch_logs, launching, scouts, submissions
 from poms.webservice.services.core import Core
 from poms.webservice.services.credentials import Given
 
@@ -171,11 +171,13 @@ def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experim
     now, count, kept = core.clock(), 0, ""
     with core.db.write() as session:
         for row in _held_rows(session, launch_ids, experiment):
-            still = launching.held_because(session, session.get_one(CampaignStage, row.campaign_stage_id))
+            still = launching.held_because(session, session.get_one(CampaignStage, row.campaign_stage_id)) \
+                or scouts.still_waits(session, row)
             if still:
                 row.hold_reason = kept = still
                 continue
             row.state, row.hold_reason, row.not_before = "owed", None, now + count * pause
+            scouts.detach(session, row, released=True)
             count += 1
             events.record(session, "launch.released", now, actor_name, experiment=row.experiment,
                           campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, launch_id=row.launch_id)
@@ -190,6 +192,7 @@ def cancel_held(core: Core, actor_name: str, launch_ids: Iterable[int], experime
     with core.db.write() as session:
         for row in _held_rows(session, launch_ids, experiment, also_failed=True):
             row.state, row.ended_at = "cancelled", now
+            scouts.detach(session, row, released=False)
             count += 1
             events.record(session, "launch.cancelled", now, actor_name, experiment=row.experiment,
                           campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, launch_id=row.launch_id)

@@ -36,7 +36,7 @@ from poms.webservice.rules import naming, parameters, permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.splits import parse_split
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import credentials, events, policies, snapshots, submissions
+from poms.webservice.services import credentials, events, policies, scouts, snapshots, submissions
 from poms.webservice.services.core import Core
 
 Pairs = tuple[tuple[str, str], ...]
@@ -57,7 +57,8 @@ class LaunchRequest:
 
     ``dataset_override`` replaces the stage's dataset and split; if ``define`` is given, POMS declares it
     with that query first. ``recovery_of`` is the original submission, ``depends_on`` the provider's. ``role``
-    is the one in which it was asked for; "" (not known): any that the launcher may act in.
+    is the one in which it was asked for; "" (not known): any that the launcher may act in. ``scouted_by``: the
+    submission that went ahead for it; it sends no scout itself.
     """
 
     stage_id: int
@@ -72,6 +73,7 @@ class LaunchRequest:
     depends_on: int | None = None
     campaign_dep_id: int | None = None
     role: str = ""
+    scouted_by: int | None = None
 
     def to_document(self) -> dict[str, Any]:
         """The request as stored with its launch row."""
@@ -108,6 +110,7 @@ class Prepared:
     hold_reason: str = ""
     delivered: tuple[str, ...] = field(default=(), repr=False)
     learned: str = ""
+    scout: scouts.Part | None = None
 
     def plan_for(self, submission_id: int) -> LaunchPlan:
         """The plan with the submission's number filled in; the preview shows the same text with N."""
@@ -334,13 +337,25 @@ def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: Found, *,
     dataset = request.dataset_override or (piece.dataset if piece else _no_none(stage.dataset))
     if request.define and not peek:
         core.backends.data(stage.experiment).define(request.dataset_override, request.define)
-    begin, learned = policies.beginning(core, stage, _command_of(stage, request))
-    wanted = replace(request, param_overrides=tuple(parameters.merge(request.param_overrides, begin)))
+    scouting = scouts.standing(core, stage, kind=request.kind, test=request.test, scouted_by=request.scouted_by)
+    part = scouts.part_of(core, stage, scouting, dataset, key=request.key,
+                          undeclared=(request.define or (piece.query if piece else "")) if peek else "")
+    if part is not None and part.waits_for and not peek:
+        return Prepared(request, stage, stage.campaign, actor, "", None, None, _no_plan(stage), part.why_waits,
+                        scout=part)
+    if part is not None and part.dataset:
+        dataset = part.dataset
+        if not peek:
+            scouts.declare(core, stage, part)
+    asked = replace(request, param_overrides=tuple(parameters.merge(scouting.overrides, request.param_overrides)))
+    begin, learned = policies.beginning(core, stage, _command_of(stage, asked))
+    wanted = replace(asked, param_overrides=tuple(parameters.merge(asked.param_overrides, begin)))
     plan = _plan(core, stage, actor, wanted, dataset, found.consumers)
     derived = request.kind == "dependency" and request.dataset_override and not peek
-    delivered = tuple(_files_of(core, stage, dataset)) if derived else ()
+    delivered = () if not derived else part.files if part else tuple(_files_of(core, stage, dataset))
+    learned = "; ".join(text for text in (scouting.learned, learned) if text)
     return Prepared(request, stage, stage.campaign, actor, dataset, piece, position, plan, found.hold_reason,
-                    delivered, learned)
+                    delivered, learned, part)
 
 
 def load_stage(session: Session, stage_id: int, experiment: str) -> CampaignStage:
@@ -510,6 +525,7 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
             session.add(row)
         if prepared.hold_reason:
             row.state, row.hold_reason = "held", prepared.hold_reason
+            row.scout_submission_id = (prepared.scout.waits_for if prepared.scout else 0) or None
             row.lease_owner = row.lease_until = None
             session.flush()
             events.record(session, "launch.held", now, actor.username, experiment=row.experiment,
@@ -526,6 +542,8 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
             row.state = "queued"
             row.log_name = naming.launch_log_name(stage.campaign_stage_id, submission.submission_id, actor.username,
                                                   now)
+        if prepared.scout is not None:
+            _send_scout(session, submission, request, prepared.scout, stage, prepared.launcher.username, now)
         _write_delivered(session, request, submission.submission_id, prepared.delivered, now)
         if not campaign.active:
             campaign.active = True
@@ -534,6 +552,25 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
         campaign.last_activity_at = now
         session.flush()
         return Outcome(row.state, row.launch_id, submission.submission_id)
+
+
+def _send_scout(session: Session, submission: Submission, request: LaunchRequest, part: scouts.Part,
+                stage: CampaignStage, launcher: str, now: datetime) -> None:
+    """Note that a submission scouts, and owe what it leaves, which waits for it with the files set aside for it."""
+    number = submission.submission_id
+    scouts.send(session, submission, part)
+    rest = replace(request, key=naming.scout_rest_key(number), dataset_override=naming.scout_rest_dataset(number),
+                   define=part.rest, scouted_by=number)
+    row = _new_row(rest, "held", stage, submission.creator, now)
+    row.hold_reason, row.scout_submission_id = scouts.why_rest_waits(number, part), number
+    session.add(row)
+    if naming.is_set_aside(request.key):
+        session.execute(update(Delivery).where(Delivery.launch_key == request.key,
+                                               Delivery.consumer_submission_id.is_(None),
+                                               Delivery.file_name.not_in(part.files))
+                        .values(launch_key=rest.key))
+    events.record(session, "scout.sent", now, launcher, submission=submission, files=len(part.files),
+                  rest=part.total - len(part.files))
 
 
 def _write_delivered(session: Session, request: LaunchRequest, number: int, names: Sequence[str],
@@ -548,7 +585,7 @@ def _write_delivered(session: Session, request: LaunchRequest, number: int, name
         {"provider_submission_id": request.depends_on, "file_name": name, "delivered_at": now,
          "consumer_campaign_stage_id": request.stage_id, "consumer_submission_id": number,
          "launch_key": request.key} for name in names])
-    if naming.is_part(request.key):
+    if naming.is_set_aside(request.key):
         session.execute(update(Delivery).where(Delivery.launch_key == request.key,
                                                Delivery.consumer_submission_id.is_(None))
                         .values(consumer_submission_id=number))

@@ -52,13 +52,22 @@ def login_setup_content(login_setup: LoginSetup, keywords: Mapping[str, str]) ->
 
 def store(session: Session, stage: CampaignStage, keywords: Mapping[str, str], at: datetime) -> tuple[str, ...]:
     """Store what a stage runs with, unless it is there already; the keys of stage, job type and login setup."""
-    contents = ((STAGE, stage_content(stage, keywords)), (JOB_TYPE, job_type_content(stage.job_type, keywords)),
-                (LOGIN_SETUP, login_setup_content(stage.login_setup, keywords)))
-    rows = {_key(kind, content): {"kind": kind, "content": content, "created": at} for kind, content in contents}
+    rows = {_key(kind, content): {"kind": kind, "content": content, "created": at}
+            for kind, content in _contents(stage, keywords)}
     known = set(session.scalars(select(Snapshot.snapshot_id).where(Snapshot.snapshot_id.in_(rows))))
     # In one order everywhere: of two that insert the same keys, the second waits for the first.
     insert_new(session, Snapshot, [{"snapshot_id": key, **rows[key]} for key in sorted(rows.keys() - known)])
     return tuple(rows)
+
+
+def keys_of(stage: CampaignStage, keywords: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys under which a submission of the stage, job type and login setup as they are now would store them."""
+    return tuple(_key(kind, content) for kind, content in _contents(stage, keywords))
+
+
+def _contents(stage: CampaignStage, keywords: Mapping[str, str]) -> tuple[tuple[str, dict[str, Any]], ...]:
+    return ((STAGE, stage_content(stage, keywords)), (JOB_TYPE, job_type_content(stage.job_type, keywords)),
+            (LOGIN_SETUP, login_setup_content(stage.login_setup, keywords)))
 
 
 def _key(kind: str, content: dict[str, Any]) -> str:

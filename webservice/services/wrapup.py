@@ -37,7 +37,15 @@ from poms.webservice.rules import completion, naming
 from poms.webservice.rules.recovery_policies import Policy
 from poms.webservice.rules.sam_queries import split_patterns
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import dependents, events, launching, policies, recoveries, submissions
+from poms.webservice.services import (
+    dependents,
+    events,
+    launching,
+    policies,
+    recoveries,
+    scout_verdicts,
+    submissions,
+)
 from poms.webservice.services.core import Core
 from poms.webservice.services.dependents import Owed
 from poms.webservice.services.launches import AGENT
@@ -121,6 +129,7 @@ def run(core: Core, experiment: str) -> str:
     """
     done: Counter[str] = Counter()
     take_over(core, experiment)
+    scout_verdicts.run(core, experiment)
     begun = begin_early(core, experiment)
     last = 0
     while candidates := load(core, experiment, after=last):

@@ -25,6 +25,7 @@ VALUES = {
     "completion_pct": st.sampled_from(["95", "100", "0.5", "99.9", "50.0"]),
     "stage_type": st.sampled_from(["regular", "test", "generator", "approval"]),
     "start_when": st.sampled_from(["None", "500 files", "10% or 2h"]),
+    "scout": st.sampled_from(["None", "10 files", "5 files, 80%, memory x1.3, time, always"]),
     "output_ancestor_depth": st.sampled_from(["1", "2", "07"]),
     "merge_overrides": st.sampled_from(["True", "False", "yes", "0"]),
     "default_clear_cronjob": st.sampled_from(["True", "False"]),

@@ -14,7 +14,7 @@ const MORE = [
   ["test_split_type", "Split of test launches"], ["test_param_overrides", "Overrides of test launches"],
   ["merge_overrides", "Merge the campaign's overrides"], ["output_ancestor_depth", "Generations from input to output"],
   ["default_clear_cronjob", "Stop the schedule when nothing is left"], ["recovery_policy", "Recovery rules"],
-  ["start_when", "Begin early, such as 500 files or 10% or 2h"],
+  ["start_when", "Begin early, such as 500 files or 10% or 2h"], ["scout", "Scout, such as 10 files, 90%, memory x1.2"],
 ];
 const CHOICES = { stage_type: STAGE_TYPES, completion_type: ["complete", "located"], merge_overrides: ["True", "False"],
   default_clear_cronjob: ["True", "False"] };

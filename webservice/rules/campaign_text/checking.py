@@ -31,6 +31,7 @@ from poms.webservice.rules.campaign_text.reading import read
 from poms.webservice.rules.campaign_text.scanning import DEFAULT_LIMIT, scan
 from poms.webservice.rules.recovery_policies import parse_policy
 from poms.webservice.rules.splits import SplitSpec, parse_split
+from poms.webservice.rules.scouting import parse_scout
 from poms.webservice.rules.start_when import parse_start
 
 LONGEST_NAME = 200
@@ -237,6 +238,7 @@ class _Checker:
                 if wrong:
                     self._stage_error(stage, key.name, *wrong)
         self._check_input(stage, is_fed=is_fed)
+        self._check_scout(stage)
         if self._is_analysis and stage.vo_role and stage.vo_role.lower() != ANALYSIS_VO_ROLE.lower():
             self._stage_error(stage, "vo_role", "analysis-role",
                               f"An analysis campaign runs with vo_role {ANALYSIS_VO_ROLE}, not '{stage.vo_role[:40]}'.")
@@ -269,6 +271,8 @@ class _Checker:
             return self._wrong_policy(value)
         if key == "start_when":
             return self._wrong_start(value)
+        if key == "scout":
+            return self._wrong_scout(value)
         return None
 
     def _wrong_start(self, value: str) -> tuple[str, str] | None:
@@ -277,6 +281,25 @@ class _Checker:
         except Invalid as invalid:
             return "bad-start", str(invalid)
         return None
+
+    def _wrong_scout(self, value: str) -> tuple[str, str] | None:
+        try:
+            parse_scout(value)
+        except Invalid as invalid:
+            return "bad-scout", str(invalid)
+        return None
+
+    def _check_scout(self, stage: StageSpec) -> None:
+        """Only a dataset has a first part that can go ahead."""
+        if stage.scout in ("", None) or "scout" in stage.inherited:
+            return
+        split = self._split(stage.cs_split_type) if stage.cs_split_type else None
+        what = (f"a stage of type {stage.stage_type}" if stage.stage_type in ("generator", "approval")
+                else "the split multiparam, which makes parameters," if split and split.name == "multiparam" else "")
+        if what:
+            self._stage_error(stage, "scout", "scout-without-dataset",
+                              f"The stage '{_shown(stage.name)}' cannot send a scout ahead: {what} has no dataset of "
+                              "which a part could go first; take scout out.")
 
     def _wrong_policy(self, value: str) -> tuple[str, str] | None:
         try:

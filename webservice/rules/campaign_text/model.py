@@ -90,13 +90,14 @@ STAGE_KEYS: Mapping[str, Key] = {key.name: key for key in (
     Key("default_clear_cronjob", "boolean", True, always_written=True),
     Key("recovery_policy", "text", "", empty="", none_counts=True),
     Key("start_when", "text", "", empty="", none_counts=True),
+    Key("scout", "text", "", empty="", none_counts=True),
 )}
 
 # The order in which defaults are written; the data-dispatcher keys have a section of their own.
 DEFAULT_KEYS = ("vo_role", "software_version", "dataset_or_split_data", "cs_split_type", "test_split_type",
                 "default_clear_cronjob", "completion_type", "completion_pct", "param_overrides",
                 "test_param_overrides", "merge_overrides", "login_setup", "job_type", "stage_type",
-                "output_ancestor_depth", "recovery_policy", "start_when")
+                "output_ancestor_depth", "recovery_policy", "start_when", "scout")
 DATA_DISPATCHER_KEYS = tuple(key.name for key in STAGE_KEYS.values() if key.default_key)
 
 
@@ -129,6 +130,7 @@ class Defaults:
     default_clear_cronjob: bool | None = None
     recovery_policy: str | None = None
     start_when: str | None = None
+    scout: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,7 @@ class StageSpec:
     default_clear_cronjob: bool = True
     recovery_policy: str = ""
     start_when: str = ""
+    scout: str = ""
     inherited: frozenset[str] = field(default=frozenset(), compare=False)
 
 

@@ -32,7 +32,7 @@ from poms.webservice.rules.campaign_text.reading import CAMPAIGN_KEYS, JOB_TYPE_
 # Two sections were always written with blanks; programs that read them line by line know them so.
 _SPACED = " = "
 # Programs of before do not know them, so that they appear only where they are used.
-_ONLY_IF_SET = ("test_split_type", "recovery_policy", "start_when")
+_ONLY_IF_SET = ("test_split_type", "recovery_policy", "start_when", "scout")
 _SETTINGS = ("sam_settings", "data_dispatcher_settings")
 
 

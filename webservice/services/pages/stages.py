@@ -151,6 +151,7 @@ def _settings(stage: CampaignStage) -> list[dict[str, Any]]:
         ("Completion threshold", "completion_pct", f"{stage.completion_pct:g} %"),
         ("Parameter overrides", "param_overrides", _pairs(stage.param_overrides)),
         ("Begins on its input", "start_when", stage.start_when or ""),
+        ("Scout", "scout", stage.scout or ""),
         ("Test overrides", "test_param_overrides", _pairs(stage.test_param_overrides)),
         ("Stage type", "stage_type", stage.campaign_stage_type),
         ("Generations from input to output", "output_ancestor_depth", str(stage.output_ancestor_depth)),
