@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from poms.webservice.interfaces import Identity
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services.core import Core
 from poms.webservice.services.people import Person
+from poms.webservice.services.undos import Offer
 
 Wanted = Literal["html", "json", "text"]
 
 
 @dataclass(frozen=True)
-class Message:
-    """Told on the next page: ``done`` becomes a toast, ``problem`` a notice."""
+class Undo:
+    """How what was done can be taken back: where its number is sent, and until when."""
 
-    kind: Literal["done", "problem"]
+    url: str
+    undo_id: int
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Message:
+    """Told on the next page: ``done`` becomes a toast, ``problem`` and ``warning`` a notice."""
+
+    kind: Literal["done", "problem", "warning"]
     title: str
     text: str = ""
+    undo: Undo | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,8 @@ class Done:
     title: str
     text: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
-    kind: Literal["done", "problem"] = "done"
+    kind: Literal["done", "problem", "warning"] = "done"
+    undo: Offer | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.services import blocks, stage_texts
 from poms.webservice.services.blocks import JobTypeChange, LoginSetupChange
 from poms.webservice.services.pages import blocks as block_pages
+from poms.webservice.services.undos import Change
 
 routes = Routes()
 VIEW, CREATE = Need("view", "experiment"), Need("create", "experiment")
@@ -139,12 +140,14 @@ def job_type_act(call: Call) -> Answer:
 def _act(call: Call, kind: blocks.Kind) -> Answer:
     number_, name = call[f"{kind}_id"], call.item(f"{kind}_id").name
     if call["act"] == "delete":
-        if not blocks.delete(call.core, call.actor, kind, name):
+        change = Change(call.core, call.actor, f"Deleted {name}")
+        if not blocks.delete(call.core, call.actor, kind, name, undo=change):
             raise Conflict(f"The {_LABELS[kind]} {name} is used by a stage, or was; it can be made inactive instead.")
-        return Done(call.url(f"{kind}s"), f"Deleted {name}")
+        return Done(call.url(f"{kind}s"), change.title, undo=change.offer)
     active = call["act"] == "activate"
-    blocks.set_active(call.core, call.actor, kind, name, active)
-    return Done(call.url(kind, **{f"{kind}_id": number_}), f"{name} is {'active' if active else 'inactive'}")
+    change = Change(call.core, call.actor, f"{name} is {'active' if active else 'inactive'}")
+    blocks.set_active(call.core, call.actor, kind, name, active, undo=change)
+    return Done(call.url(kind, **{f"{kind}_id": number_}), change.title, undo=change.offer)
 
 
 @routes.change("stages_switch", permission=Need("modify", "stage", "campaign_stage_id"), arguments={

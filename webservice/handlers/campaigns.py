@@ -16,6 +16,7 @@ from poms.webservice.services.campaigns import SaveResult
 from poms.webservice.services.pages import bulk, texts
 from poms.webservice.services.pages import campaigns as campaign_pages
 from poms.webservice.services.pages import tags as tag_pages
+from poms.webservice.services.undos import Change
 
 routes = Routes()
 VIEW = Need("view", "experiment")
@@ -110,7 +111,7 @@ def upload_text(call: Call) -> Answer:
 
 def _result_page(call: Call, sent: Upload, result: SaveResult, *, status: int = 0) -> Answer:
     status = status or (400 if result.problems else 200)
-    messages = tuple(Message("problem", "Look at this before saving", warning) for warning in result.warnings)
+    messages = tuple(Message("warning", "Look at this before saving", warning) for warning in result.warnings)
     # What is too long to be saved is too long to be put right on a page.
     typed = sent.data.decode("utf-8", "replace") if len(sent.data) <= campaigns.LONGEST_TEXT else ""
     if call["campaign_id"] and call.wants != "json":
@@ -137,10 +138,14 @@ def campaign_act(call: Call) -> Answer:
     match call["act"]:
         case "activate" | "deactivate":
             on = call["act"] == "activate"
-            campaigns.set_active(core, actor, [number_], on)
-            return Done(here, f"{name} is {'active' if on else 'inactive'}")
+            title = f"{name} is {'active' if on else 'inactive'}"
+            change = Change(core, actor, title)
+            campaigns.set_active(core, actor, [number_], on, undo=change)
+            return Done(here, title, undo=change.offer)
         case "delete":
-            return Done(call.url("campaigns"), f"Deleted {campaigns.delete_campaign(core, actor, number_)}")
+            change = Change(core, actor, f"Deleted {name}")
+            campaigns.delete_campaign(core, actor, number_, undo=change)
+            return Done(call.url("campaigns"), change.title, undo=change.offer)
         case "clone":
             if not call["new_name"]:
                 raise Invalid("is required", field="new_name")
@@ -154,8 +159,10 @@ def campaign_act(call: Call) -> Answer:
             return Done(call.url("campaign_versions", campaign_id=number_),
                         f"Version {call['version']} is in force again, as version {made.version}")
         case act:
-            holds.hold_campaign(core, actor, number_, hold=act == "hold_launches", reason=call["reason"])
-            return Done(here, f"Launches of {name} are {'kept for later' if act == 'hold_launches' else 'allowed'}")
+            hold = act == "hold_launches"
+            change = Change(core, actor, f"Launches of {name} are {'kept for later' if hold else 'allowed'}")
+            holds.hold_campaign(core, actor, number_, hold=hold, reason=call["reason"], undo=change)
+            return Done(here, change.title, undo=change.offer)
 
 
 def _require_saved(result: SaveResult) -> SaveResult:
@@ -175,16 +182,19 @@ def campaigns_act(call: Call) -> Answer:
     if call["dry_run"]:
         context = bulk.campaigns(call.core, call.actor, call.url, act, chosen, tag)
         return would_do(call, context, "campaigns_act", campaign_id=chosen, act=act, tag=tag)
+    change = Change(call.core, call.actor, {
+        "tag": f"tag {tag} put on", "untag": f"tag {tag} taken off", "activate": "made active",
+        "deactivate": "made inactive"}[act] + f", {len(chosen)} campaign{'s' if len(chosen) != 1 else ''}")
     if act == "tag":
-        changed = campaigns.add_tag(call.core, call.actor, chosen, tag)
+        changed = campaigns.add_tag(call.core, call.actor, chosen, tag, undo=change)
         title = f"{changed} of {len(chosen)} campaigns carry the tag {tag} now"
     elif act == "untag":
-        changed = tags.remove_tag(call.core, call.actor, chosen, _tag_id(call), delete_unused=True)
+        changed = tags.remove_tag(call.core, call.actor, chosen, _tag_id(call), delete_unused=True, undo=change)
         title = f"{changed} of {len(chosen)} campaigns lost the tag {tag}"
     else:
-        changed = campaigns.set_active(call.core, call.actor, chosen, act == "activate")
+        changed = campaigns.set_active(call.core, call.actor, chosen, act == "activate", undo=change)
         title = f"{changed} of {len(chosen)} campaigns made {'active' if act == 'activate' else 'inactive'}"
-    return Done(call["back"] or call.url("campaigns"), title, data={"changed": changed})
+    return Done(call["back"] or call.url("campaigns"), title, data={"changed": changed}, undo=change.offer)
 
 
 def _tag_id(call: Call) -> int:

@@ -18,7 +18,19 @@ from jinja2 import Environment
 
 from poms.webservice.errors import NotAllowed, NotAuthenticated, NotFound
 from poms.webservice.handlers import origin, params, render
-from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Message, Page, Rows, Text, Wanted
+from poms.webservice.handlers.answers import (
+    Answer,
+    Call,
+    Data,
+    Done,
+    Elsewhere,
+    Message,
+    Page,
+    Rows,
+    Text,
+    Undo,
+    Wanted,
+)
 from poms.webservice.handlers.body import read_form
 from poms.webservice.handlers.changes import ChangeFeed, scope_of
 from poms.webservice.handlers.facts import facts_of
@@ -264,11 +276,14 @@ class Exchange:
         return self._body(body, JSON)
 
     def _done(self, call: Call, answer: Done) -> bytes:
+        offer = answer.undo
+        undo = Undo(call.url("undo"), offer.undo_id, offer.until) if offer else None
         if call.wants == "json":
             return self._json({"status": "ok" if answer.kind == "done" else "problem", "message": answer.title,
-                               "text": answer.text, "url": answer.url, **answer.data})
+                               "text": answer.text, "url": answer.url, **({"undo": undo} if undo else {}),
+                               **answer.data})
         if call.identity.via_browser:
-            message = Message(answer.kind, answer.title, answer.text)
+            message = Message(answer.kind, answer.title, answer.text, undo)
             self._set_cookie(origin.MESSAGE_COOKIE, self.frame.sessions.packed(message))
         return self._see_other(answer.url)
 

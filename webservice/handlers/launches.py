@@ -14,6 +14,7 @@ from poms.webservice.services import campaigns, holds, launch_logs, launches, la
 from poms.webservice.services.launching import Outcome
 from poms.webservice.services.pages import bulk
 from poms.webservice.services.pages import launches as launch_pages
+from poms.webservice.services.undos import Change
 
 routes = Routes()
 STAGE = {"campaign_stage_id": number(required=True)}
@@ -103,14 +104,15 @@ def held_launches_act(call: Call) -> Answer:
         return Done(call.url("home"), f"{changed} of {len(call['launch_id'])} launches are made in your name",
                     data={"changed": changed})
     who = (call.core, call.actor.username, call["launch_id"], call.actor.experiment)
+    change = Change(call.core, call.actor, f"{len(call['launch_id'])} held launches deleted")
     if call["act"] == "release":
         changed, word = launches.release_held(*who, per_minute=call["per_minute"]), "released"
         word += f", {call['per_minute']:,} each minute" if call["per_minute"] else ""
     else:
-        changed, word = launches.cancel_held(*who), "deleted"
+        changed, word = launches.cancel_held(*who, undo=change), "deleted"
     return Done(call["back"] or call.url("held_launches"),
-                f"{changed} of {len(call['launch_id'])} held launches {word}",
-                data={"changed": changed})
+                f"{changed} of {len(call['launch_id'])} held launches {word}", data={"changed": changed},
+                undo=change.offer)
 
 
 @routes.change("launch_gate", permission=Need("modify", "experiment"), arguments={
@@ -122,11 +124,11 @@ def launch_gate(call: Call) -> Answer:
     if call["scope"] == "service":
         permissions.require_general(call.actor, "administer", "service")
         holds.hold_service(call.core, call.actor, hold=hold, reason=reason)
-        whose = "All launches"
-    else:
-        holds.hold_experiment(call.core, call.actor, hold=hold, reason=reason)
-        whose = f"Launches of {call.actor.experiment}"
-    return Done(call.url("held_launches"), f"{whose} are {'kept for later' if hold else 'allowed'}")
+        return Done(call.url("held_launches"), f"All launches are {'kept for later' if hold else 'allowed'}")
+    change = Change(call.core, call.actor,
+                    f"Launches of {call.actor.experiment} are {'kept for later' if hold else 'allowed'}")
+    holds.hold_experiment(call.core, call.actor, hold=hold, reason=reason, undo=change)
+    return Done(call.url("held_launches"), change.title, undo=change.offer)
 
 
 @routes.change("set_job_launches", permission=Need("administer", "service"), arguments={

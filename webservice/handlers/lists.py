@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from poms.webservice.errors import Conflict, NotFound
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Rows
-from poms.webservice.handlers.params import choice, flag, maybe, own_address, texts
+from poms.webservice.handlers.params import choice, flag, maybe, number, own_address, texts
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules.lists import LISTS
-from poms.webservice.services import list_columns
+from poms.webservice.services import list_columns, undos
 from poms.webservice.services.pages import exports
+from poms.webservice.services.undos import Change
 
 routes = Routes()
 EXPORT = {"export": maybe("csv", "json")}
@@ -43,5 +45,19 @@ def choose_columns(call: Call) -> Answer:
     """See these columns of a list from now on, or the usual ones again."""
     name = call["list"]
     usual = [column.key for column in LISTS[name] if column.usual]
-    list_columns.choose(call.core, call.actor, name, usual if call["act"] == "usual" else call["column"])
-    return Done(call["back"] or call.url("home"), "The columns of this list are kept for you")
+    change = Change(call.core, call.actor, "the choice of columns")
+    list_columns.choose(call.core, call.actor, name, usual if call["act"] == "usual" else call["column"], undo=change)
+    return Done(call["back"] or call.url("home"), "The columns of this list are kept for you", undo=change.offer)
+
+
+@routes.change("undo", permission=Need("view", "experiment"), arguments={
+    "undo_id": number(required=True), "back": own_address()})
+def undo(call: Call) -> Answer:
+    """Take back what you did, within some minutes: all of it, or nothing if any of it changed since."""
+    back = call["back"] or call.url("home")
+    try:
+        return Done(back, f"Undone: {undos.undo(call.core, call.actor, call['undo_id'])}")
+    except (Conflict, NotFound) as wrong:
+        if call.wants == "json" or not call.identity.via_browser:
+            raise
+        return Done(back, "Not undone", str(wrong), kind="problem")

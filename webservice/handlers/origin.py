@@ -13,10 +13,11 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from poms.webservice.errors import NotAllowed
-from poms.webservice.handlers.answers import Message
+from poms.webservice.handlers.answers import Message, Undo
 
 SESSION_COOKIE = "poms_session"
 MESSAGE_COOKIE = "poms_message"
@@ -58,7 +59,8 @@ class Sessions:
 
     def packed(self, message: Message) -> str:
         """A message for the next page, as a cookie."""
-        text = json.dumps([message.kind, message.title[:300], message.text[:500]])
+        undo = message.undo and [message.undo.url, message.undo.undo_id, message.undo.until.isoformat()]
+        text = json.dumps([message.kind, message.title[:300], message.text[:500], undo])
         return self._signed("message", _encoded(text.encode()))
 
     def unpacked(self, cookie: str) -> tuple[Message, ...]:
@@ -66,8 +68,8 @@ class Sessions:
         text = self._opened("message", cookie) if len(cookie) <= _LONGEST_MESSAGE * 2 else None
         if text is None:
             return ()
-        kind, title, more = json.loads(_decoded(text))
-        return (Message(kind, title, more),)
+        kind, title, more, undo = json.loads(_decoded(text))
+        return (Message(kind, title, more, undo and Undo(undo[0], undo[1], datetime.fromisoformat(undo[2]))),)
 
     def _proof(self, cookie: str, username: str) -> bytes:
         return hmac.digest(self._key, f"form\0{cookie}\0{username}".encode(), _DIGEST)

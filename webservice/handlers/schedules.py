@@ -11,6 +11,7 @@ from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules import schedule as recurrence
 from poms.webservice.services import schedules
 from poms.webservice.services.pages import schedules as schedule_pages
+from poms.webservice.services.undos import Change
 
 routes = Routes()
 ONE = {"campaign_stage_id": number(required=True)}
@@ -56,11 +57,11 @@ def schedule_set(call: Call) -> Answer:
 @routes.change("schedule_delete", permission=MODIFY_ONE, arguments=ONE)
 def schedule_delete(call: Call) -> Answer:
     """Launch a stage by itself no more."""
-    changed = schedules.delete_schedules(call.core, call.actor, [call["campaign_stage_id"]])
     name = call.item("campaign_stage_id").name
+    change = Change(call.core, call.actor, f"The schedule of {name} is removed")
+    changed = schedules.delete_schedules(call.core, call.actor, [call["campaign_stage_id"]], undo=change)
     return Done(call.url("schedule", campaign_stage_id=call["campaign_stage_id"]),
-                f"The schedule of {name} is removed" if changed else f"{name} has no schedule",
-                data={"changed": changed})
+                change.title if changed else f"{name} has no schedule", data={"changed": changed}, undo=change.offer)
 
 
 def _cron(call: Call) -> str:

@@ -8,6 +8,7 @@ from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.handlers.submissions import SUBMISSIONS, submission_answer
 from poms.webservice.services import holds, policies, splits
 from poms.webservice.services.pages import stages as stage_pages
+from poms.webservice.services.undos import Change
 
 routes = Routes()
 ONE = {"campaign_stage_id": number(required=True)}
@@ -38,15 +39,17 @@ def stage_submissions(call: Call) -> Answer:
 def stage_act(call: Call) -> Answer:
     """Keep or let go the launches of a stage, or begin its split again."""
     number_, name, act = call["campaign_stage_id"], call.item("campaign_stage_id").name, call["act"]
+    hold = act == "hold_launches"
+    change = Change(call.core, call.actor, {
+        "reset_split": f"{name} begins its split again",
+        "forget_levels": f"What the jobs of {name} needed is forgotten",
+        "hold_launches": f"Launches of {name} are kept for later",
+        "release_launches": f"Launches of {name} are allowed"}[act])
     if act == "reset_split":
-        splits.reset(call.core, call.actor, number_)
-        title = f"{name} begins its split again"
+        splits.reset(call.core, call.actor, number_, undo=change)
     elif act == "forget_levels":
-        policies.forget(call.core, call.actor, number_)
-        title = f"What the jobs of {name} needed is forgotten"
+        policies.forget(call.core, call.actor, number_, undo=change)
     else:
-        hold = act == "hold_launches"
         holds.hold_stages(call.core, call.actor, [number_], hold=hold, reason=call["reason"],
-                          clear_schedules=call["clear_cron"])
-        title = f"Launches of {name} are {'kept for later' if hold else 'allowed'}"
-    return Done(call.url("stage", campaign_stage_id=number_), title)
+                          clear_schedules=call["clear_cron"], undo=change)
+    return Done(call.url("stage", campaign_stage_id=number_), change.title, undo=change.offer)

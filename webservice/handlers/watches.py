@@ -11,6 +11,7 @@ from poms.webservice.handlers.params import choice, number, text, texts
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.services import watches as watching
 from poms.webservice.services.pages import watches as watch_pages
+from poms.webservice.services.undos import Change
 
 routes = Routes()
 VIEW = Need("view", "experiment")
@@ -37,9 +38,10 @@ def watch(call: Call) -> Answer:
     back = call.url("stage", campaign_stage_id=item["stage_id"]) if stage \
         else call.url("campaign", campaign_id=item["campaign_id"])
     if call["act"] == "unwatch":
-        changed = watching.unwatch(call.core, call.actor, **item)
-        return Done(back, f"You watch {name} no more" if changed else f"You did not watch {name}",
-                    data={"changed": changed})
+        change = Change(call.core, call.actor, f"You watch {name} no more")
+        changed = watching.unwatch(call.core, call.actor, **item, undo=change)
+        return Done(back, change.title if changed else f"You did not watch {name}", data={"changed": changed},
+                    undo=change.offer)
     made = watching.watch(call.core, call.actor, **item, about=call["about"])
     with call.core.db.read() as session:
         told = watching.told(call.core, session, call.actor.experimenter_id, call.actor.experiment)
@@ -52,8 +54,9 @@ def watch(call: Call) -> Answer:
 def watch_change(call: Call) -> Answer:
     """Change of what one of your watches tells, or end it."""
     ends = call["act"] == "end"
-    watching.change(call.core, call.actor, call["watch_id"], about=None if ends else call["about"])
-    return Done(call.url("watches"), "The watch is ended" if ends else "The watch is changed")
+    change = Change(call.core, call.actor, "The watch is ended" if ends else "The watch is changed")
+    watching.change(call.core, call.actor, call["watch_id"], about=None if ends else call["about"], undo=change)
+    return Done(call.url("watches"), change.title, undo=change.offer)
 
 
 @routes.change("watch_times", template="watches.html", permission=VIEW, arguments={

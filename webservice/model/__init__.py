@@ -35,6 +35,7 @@ from poms.webservice.model.submissions import (
     SubmissionHistory,
     SubmissionStatus,
 )
+from poms.webservice.model.undos import Undo
 
 __all__ = [
     "AgentTask", "Base", "Campaign", "CampaignDependency", "CampaignStage", "CampaignTag", "CampaignVersion",
@@ -43,5 +44,5 @@ __all__ = [
     "Delivery", "Digest", "DigestDelivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch",
     "ListColumns", "LoginSetup", "Membership", "Notice", "NotificationSetting", "Recovery", "Schedule", "Scout",
     "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile", "SubmissionHistory",
-    "SubmissionStatus", "Tag", "Watch",
+    "SubmissionStatus", "Tag", "Undo", "Watch",
 ]

@@ -20,6 +20,7 @@ from poms.webservice.rules.campaign_text.values import Pairs
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events, permissions
 from poms.webservice.services.core import Core
+from poms.webservice.services.undos import UNKEPT, Change
 
 Kind = Literal["job_type", "login_setup"]
 _TABLES: Mapping[str, type[Any]] = {"job_type": JobType, "login_setup": LoginSetup}
@@ -93,20 +94,21 @@ def save_login_setup(core: Core, actor: Actor, name: str, change: LoginSetupChan
     return _save(core, actor, "login_setup", name, fill, add=add)
 
 
-def delete(core: Core, actor: Actor, kind: Kind, name: str) -> bool:
+def delete(core: Core, actor: Actor, kind: Kind, name: str, *, undo: Change = UNKEPT) -> bool:
     """Delete a block; False if a stage uses it, or did. Raises NotFound, NotAllowed."""
     with core.db.write() as session:
         row = permissions.require(session, actor, "modify", kind, name)
         column = CampaignStage.job_type_id if kind == "job_type" else CampaignStage.login_setup_id
         if session.scalar(select(CampaignStage.campaign_stage_id).where(column == _id(kind, row)).limit(1)):
             return False
+        undo.removed(session, [row])
         session.delete(row)
         events.record(session, "block.deleted", core.clock(), actor.username, experiment=actor.experiment,
                       block=kind, name=name)
     return True
 
 
-def set_active(core: Core, actor: Actor, kind: Kind, name: str, active: bool) -> bool:
+def set_active(core: Core, actor: Actor, kind: Kind, name: str, active: bool, *, undo: Change = UNKEPT) -> bool:
     """Offer a block for use, or do so no more: stages that use it go on; False if nothing changed."""
     now = core.clock()
     with core.db.write() as session:
@@ -114,6 +116,7 @@ def set_active(core: Core, actor: Actor, kind: Kind, name: str, active: bool) ->
         if row.active == active:
             return False
         row.active, row.updater, row.updated = active, actor.experimenter_id, now
+        undo.changed(session, row)
         events.record(session, "block.changed", now, actor.username, experiment=actor.experiment, block=kind,
                       name=name, active=active)
     return True

@@ -41,6 +41,7 @@ from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events, launching, schedules
 from poms.webservice.services.core import Core
 from poms.webservice.services.launching import LaunchRequest, Outcome
+from poms.webservice.services.undos import UNKEPT, Change
 
 SHARED_EXPERIMENT = "samdev"
 """Its job types and login setups (``generic``) can be used by every experiment."""
@@ -175,7 +176,7 @@ def clone(core: Core, actor: Actor, campaign_id: int, new_name: str) -> SaveResu
 
 
 def set_active(core: Core, actor: Actor, campaign_ids: Sequence[int], active: bool, *,
-               clear_schedules: bool = False) -> int:
+               clear_schedules: bool = False, undo: Change = UNKEPT) -> int:
     """Make campaigns active or inactive; all or none. Returns how many changed.
 
     With ``clear_schedules`` those made inactive lose the schedules of their stages, which would make them active again.
@@ -187,6 +188,7 @@ def set_active(core: Core, actor: Actor, campaign_ids: Sequence[int], active: bo
             _require_right(actor, row)
             if row.active != active:
                 row.active, count = active, count + 1
+                undo.changed(session, row)
                 events.record(session, "campaign.activated" if active else "campaign.deactivated", now,
                               actor.username, experiment=row.experiment, campaign_id=number)
             if clear_schedules and not active:
@@ -196,7 +198,7 @@ def set_active(core: Core, actor: Actor, campaign_ids: Sequence[int], active: bo
     return count
 
 
-def add_tag(core: Core, actor: Actor, campaign_ids: Sequence[int], name: str) -> int:
+def add_tag(core: Core, actor: Actor, campaign_ids: Sequence[int], name: str, *, undo: Change = UNKEPT) -> int:
     """Put a tag on campaigns; made if it is new. Returns how many carry it now that did not."""
     name = name.strip()
     problem = check_name(name, "tag")
@@ -210,16 +212,19 @@ def add_tag(core: Core, actor: Actor, campaign_ids: Sequence[int], name: str) ->
                       creator_role=actor.creator_role)
             session.add(tag)
             session.flush()
+            undo.added(session, tag)
         for number in campaign_ids:
             row = _load(session, actor, number, lock=True)
             _require_right(actor, row)
             if session.get(CampaignTag, (tag.tag_id, number)) is None:
-                session.add(CampaignTag(tag_id=tag.tag_id, campaign_id=number))
+                carried = CampaignTag(tag_id=tag.tag_id, campaign_id=number)
+                session.add(carried)
+                undo.added(session, carried, f"{name} of {row.name}")
                 count += 1
     return count
 
 
-def delete_campaign(core: Core, actor: Actor, campaign_id: int) -> str:
+def delete_campaign(core: Core, actor: Actor, campaign_id: int, *, undo: Change = UNKEPT) -> str:
     """Delete a campaign that was never launched; returns its name. Raises Conflict otherwise."""
     now = core.clock()
     with core.db.write() as session:
@@ -229,6 +234,7 @@ def delete_campaign(core: Core, actor: Actor, campaign_id: int) -> str:
                 for table in (Submission, Launch)]
         if any(used):
             raise Conflict("This campaign has been submitted.  It cannot be deleted. Make it inactive instead.")
+        undo.removed(session, [row])
         numbers = session.scalars(select(CampaignStage.campaign_stage_id)
                                   .where(CampaignStage.campaign_id == campaign_id)).all()
         session.execute(delete(CampaignDependency).where(or_(

@@ -58,6 +58,7 @@ KINDS = {
     "stage.released": "Stage launches allowed",
     "experiment.added": "Experiment added",
     "person.changed": "Person or role changed",
+    "change.undone": "Taken back",
     "campaign.held": "Campaign launches held",
     "campaign.released": "Campaign launches allowed",
     "campaign.paused": "Campaign paused itself",

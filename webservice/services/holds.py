@@ -17,6 +17,7 @@ from poms.webservice.model import Campaign, CampaignStage, Experiment, Launch, S
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events, pauses, permissions, schedules
 from poms.webservice.services.core import Core
+from poms.webservice.services.undos import UNKEPT, Change
 
 LAUNCHES = "launches"
 COUNT_LIMIT = 1000
@@ -33,7 +34,7 @@ class Gate:
 
 
 def hold_stages(core: Core, actor: Actor, stage_ids: Iterable[int], *, hold: bool, reason: str = "",
-                clear_schedules: bool = False) -> int:
+                clear_schedules: bool = False, undo: Change = UNKEPT) -> int:
     """Keep or let go the launches of stages; returns how many were changed.
 
     ``clear_schedules`` takes away the schedules of stages that are held, which is a change of the stage: NotAllowed
@@ -43,7 +44,7 @@ def hold_stages(core: Core, actor: Actor, stage_ids: Iterable[int], *, hold: boo
     with core.db.write() as session:
         if hold and clear_schedules:
             for stage in permissions.require_all(session, actor, "modify", "stage", sorted(stage_ids)):
-                schedules.drop(session, stage, actor.username, now)
+                schedules.drop(session, stage, actor.username, now, undo=undo)
         stages = session.scalars(
             select(CampaignStage)
             .where(CampaignStage.campaign_stage_id.in_(stage_ids), CampaignStage.experiment == actor.experiment)
@@ -54,6 +55,7 @@ def hold_stages(core: Core, actor: Actor, stage_ids: Iterable[int], *, hold: boo
             stage.hold_experimenter_id = actor.experimenter_id if hold else None
             stage.role_held_with = actor.role if hold else None
             stage.hold_reason = (reason or None) if hold else None
+            undo.changed(session, stage)
             count += 1
             events.record(session, "stage.held" if hold else "stage.released", now, actor.username,
                           experiment=stage.experiment, campaign_id=stage.campaign_id,
@@ -61,7 +63,8 @@ def hold_stages(core: Core, actor: Actor, stage_ids: Iterable[int], *, hold: boo
     return count
 
 
-def hold_campaign(core: Core, actor: Actor, campaign_id: int, *, hold: bool, reason: str = "") -> bool:
+def hold_campaign(core: Core, actor: Actor, campaign_id: int, *, hold: bool, reason: str = "",
+                  undo: Change = UNKEPT) -> bool:
     """Keep or let go the launches of all stages of a campaign; False if nothing changed."""
     now = core.clock()
     with core.db.write() as session:
@@ -73,12 +76,13 @@ def hold_campaign(core: Core, actor: Actor, campaign_id: int, *, hold: bool, rea
             return False
         campaign.held_by = actor.experimenter_id if hold else None
         campaign.held_reason = (reason or None) if hold else None
+        undo.changed(session, campaign)
         events.record(session, "campaign.held" if hold else "campaign.released", now, actor.username,
                       experiment=campaign.experiment, campaign_id=campaign_id, reason=reason)
     return True
 
 
-def hold_experiment(core: Core, actor: Actor, *, hold: bool, reason: str = "") -> bool:
+def hold_experiment(core: Core, actor: Actor, *, hold: bool, reason: str = "", undo: Change = UNKEPT) -> bool:
     """Keep or let go all launches of the actor's experiment; False if nothing changed."""
     with core.db.write() as session:
         experiment = session.get_one(Experiment, actor.experiment, with_for_update=True)
@@ -86,6 +90,7 @@ def hold_experiment(core: Core, actor: Actor, *, hold: bool, reason: str = "") -
             return False
         experiment.launches_held_by = actor.experimenter_id if hold else None
         experiment.launches_held_reason = (reason or None) if hold else None
+        undo.changed(session, experiment)
         events.record(session, "experiment.held" if hold else "experiment.released", core.clock(), actor.username,
                       experiment=actor.experiment, reason=reason)
     return True

@@ -45,6 +45,7 @@ from poms.webservice.rules.statuses import FINAL, Status
 from poms.webservice.services import credentials, events, launch_logs, launching, scouts, submissions
 from poms.webservice.services.core import Core
 from poms.webservice.services.credentials import Given
+from poms.webservice.services.undos import UNKEPT, Change
 
 log = logging.getLogger(__name__)
 
@@ -186,12 +187,18 @@ def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experim
     return count
 
 
-def cancel_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str) -> int:
+def cancel_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str, *,
+                undo: Change = UNKEPT) -> int:
     """Drop held launches, and those that failed before there was a submission; their rows stay as a record."""
     now, count = core.clock(), 0
     with core.db.write() as session:
         for row in _held_rows(session, launch_ids, experiment, also_failed=True):
             row.state, row.ended_at = "cancelled", now
+            if row.parent_submission_id is None and row.scout_submission_id is None:
+                undo.changed(session, row)
+            else:
+                # What waited for it goes on without it, and that stays so.
+                undo.cannot_be()
             scouts.detach(session, row, released=False)
             count += 1
             events.record(session, "launch.cancelled", now, actor_name, experiment=row.experiment,

@@ -23,6 +23,7 @@ from poms.webservice.rules.recovery_choices import Asked
 from poms.webservice.rules.recovery_policies import Policy, parse_policy
 from poms.webservice.services import events
 from poms.webservice.services.core import Core
+from poms.webservice.services.undos import UNKEPT, Change
 
 Levels = dict[str, dict[float, int]]
 Pairs = tuple[tuple[str, str], ...]
@@ -113,12 +114,13 @@ def learn(session: Session, stage_id: int, levels: Mapping[str, Mapping[float, i
             row.jobs //= 2
 
 
-def forget(core: Core, actor: Actor, stage_id: int) -> int:
+def forget(core: Core, actor: Actor, stage_id: int, *, undo: Change = UNKEPT) -> int:
     """Forget what a stage's jobs were content with; returns how many amounts there were. The right is checked."""
     with core.db.write() as session:
         stage = session.get(CampaignStage, stage_id)
         if stage is None or stage.experiment != actor.experiment:
             raise NotFound(f"There is no stage {stage_id} in {actor.experiment}.")
+        undo.removed(session, session.scalars(select(StageLevel).where(StageLevel.campaign_stage_id == stage_id)).all())
         count = session.execute(delete(StageLevel).where(StageLevel.campaign_stage_id == stage_id)).rowcount
         if count:
             events.record(session, "recovery.forgotten", core.clock(), actor.username, experiment=stage.experiment,

@@ -30,6 +30,7 @@ from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events, launching, permissions
 from poms.webservice.services.core import Core
 from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services.undos import UNKEPT, Change
 
 log = logging.getLogger(__name__)
 
@@ -186,17 +187,19 @@ def set_from_form(core: Core, actor: Actor, stage_id: int, fields: Mapping[str, 
     return set_schedule(core, actor, stage_id, cron=recurrence.from_form(fields).cron, catch_up=catch_up)
 
 
-def delete_schedules(core: Core, actor: Actor, stage_ids: Iterable[int]) -> int:
+def delete_schedules(core: Core, actor: Actor, stage_ids: Iterable[int], *, undo: Change = UNKEPT) -> int:
     """Take away the schedules of stages; returns how many there were. A stage without one is no error."""
     now = core.clock()
     with core.db.write() as session:
         stages = permissions.require_all(session, actor, "modify", "stage", stage_ids)
-        return sum(drop(session, stage, actor.username, now)
+        return sum(drop(session, stage, actor.username, now, undo=undo)
                    for stage in sorted(stages, key=lambda each: each.campaign_stage_id))
 
 
-def drop(session: Session, stage: CampaignStage, actor_name: str, now: datetime) -> bool:
+def drop(session: Session, stage: CampaignStage, actor_name: str, now: datetime, *, undo: Change = UNKEPT) -> bool:
     """Take away a stage's schedule in the caller's transaction; False if it had none. The right was checked."""
+    undo.removed(session, session.scalars(select(Schedule).where(
+        Schedule.campaign_stage_id == stage.campaign_stage_id)).all())
     if not session.execute(delete(Schedule).where(
             Schedule.campaign_stage_id == stage.campaign_stage_id)).rowcount:
         return False

@@ -9,9 +9,10 @@ from poms.webservice.model import CampaignStage
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events
 from poms.webservice.services.core import Core
+from poms.webservice.services.undos import UNKEPT, Change
 
 
-def reset(core: Core, actor: Actor, stage_id: int, *, test: bool = False) -> None:
+def reset(core: Core, actor: Actor, stage_id: int, *, test: bool = False, undo: Change = UNKEPT) -> None:
     """The next launch (or test launch) takes the first slice. The caller has checked the right."""
     with core.db.write() as session:
         stage = session.scalar(
@@ -24,5 +25,6 @@ def reset(core: Core, actor: Actor, stage_id: int, *, test: bool = False) -> Non
             stage.last_split_test = None
         else:
             stage.cs_last_split = None
+        undo.changed(session, stage)
         events.record(session, "split.reset", core.clock(), actor.username, experiment=stage.experiment,
                       campaign_id=stage.campaign_id, stage_id=stage_id, before=before, test=test)

@@ -15,6 +15,7 @@ from poms.webservice.model import Campaign, CampaignStage, CampaignTag, Tag
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import permissions
 from poms.webservice.services.core import Core
+from poms.webservice.services.undos import UNKEPT, Change
 
 MOST = 1000
 """Programs get at most so many rows in one answer."""
@@ -43,7 +44,7 @@ def list_tags(core: Core, experiment: str, *, containing: str = "",
 
 
 def remove_tag(core: Core, actor: Actor, campaign_ids: Sequence[int], tag_id: int, *,
-               delete_unused: bool = False) -> int:
+               delete_unused: bool = False, undo: Change = UNKEPT) -> int:
     """Take a tag off campaigns; how many lost it. ``delete_unused``: a tag that nothing carries any more goes.
 
     All or none: raises NotFound and NotAllowed before anything is changed.
@@ -53,12 +54,18 @@ def remove_tag(core: Core, actor: Actor, campaign_ids: Sequence[int], tag_id: in
         if tag is None:
             raise NotFound(f"There is no tag {tag_id} in {actor.experiment}.")
         permissions.require_all(session, actor, "modify", "campaign", campaign_ids)
-        lost = session.execute(delete(CampaignTag).where(CampaignTag.tag_id == tag_id,
-                                                         CampaignTag.campaign_id.in_(list(campaign_ids)))).rowcount
-        left = session.scalar(select(CampaignTag.campaign_id).where(CampaignTag.tag_id == tag_id).limit(1))
-        if delete_unused and left is None:
+        carried = session.scalars(select(CampaignTag).where(
+            CampaignTag.tag_id == tag_id, CampaignTag.campaign_id.in_(list(campaign_ids)))).all()
+        lost = len(carried)
+        others = select(CampaignTag.campaign_id).where(CampaignTag.tag_id == tag_id,
+                                                       CampaignTag.campaign_id.not_in(list(campaign_ids))).limit(1)
+        goes = delete_unused and session.scalar(others) is None
+        undo.removed(session, [tag] if goes else carried)
+        session.execute(delete(CampaignTag).where(CampaignTag.tag_id == tag_id,
+                                                  CampaignTag.campaign_id.in_(list(campaign_ids))))
+        if goes:
             session.delete(tag)
-    return int(lost)
+    return lost
 
 
 def tagged_campaigns(core: Core, experiment: str, pattern: str) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:

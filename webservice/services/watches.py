@@ -21,6 +21,7 @@ from poms.webservice.rules import news
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import notifications
 from poms.webservice.services.core import Core
+from poms.webservice.services.undos import UNKEPT, Change
 
 EVERY = {"1m": 60, "15m": 900, "1h": 3600, "6h": 21600, "1d": 86400}
 """How often a person may want to be told at most."""
@@ -57,12 +58,14 @@ def watch(core: Core, actor: Actor, *, campaign_id: int | None = None, stage_id:
         return row
 
 
-def unwatch(core: Core, actor: Actor, *, campaign_id: int | None = None, stage_id: int | None = None) -> bool:
+def unwatch(core: Core, actor: Actor, *, campaign_id: int | None = None, stage_id: int | None = None,
+            undo: Change = UNKEPT) -> bool:
     """Watch no more; False if it was not watched."""
     with core.db.write() as session:
         row = session.scalars(_own(actor, campaign_id, stage_id)).one_or_none()
         if row is None:
             return False
+        undo.removed(session, [row])
         session.delete(row)
         return True
 
@@ -72,7 +75,7 @@ def is_watched(session: Session, actor: Actor, *, campaign_id: int | None = None
     return session.scalar(_own(actor, campaign_id, stage_id).with_only_columns(Watch.watch_id)) is not None
 
 
-def change(core: Core, actor: Actor, watch_id: int, *, about: Collection[str] | None) -> None:
+def change(core: Core, actor: Actor, watch_id: int, *, about: Collection[str] | None, undo: Change = UNKEPT) -> None:
     """Change of what a watch of the actor's tells; None ends it. Raises NotFound."""
     unknown = [word for word in about or () if word not in news.NEWS]
     if unknown:
@@ -85,9 +88,11 @@ def change(core: Core, actor: Actor, watch_id: int, *, about: Collection[str] | 
         if row is None:
             raise NotFound(f"You have no watch {watch_id}.")
         if about is None:
+            undo.removed(session, [row])
             session.delete(row)
         else:
             row.news = [word for word in news.NEWS if word in about]
+            undo.changed(session, row)
 
 
 def _own(actor: Actor, campaign_id: int | None, stage_id: int | None) -> Any:
