@@ -84,7 +84,7 @@ ALSO = {
 }
 # What cannot succeed on what is in the database here: the status that says so.
 REFUSED = {
-    "stages_switch": 409, "watch_address": 404, "watch_test": 404, "recover": 400, "recovery_answer": 404,
+    "stages_switch": 409, "watch_address": 404, "watch_test": 404, "recover": 400, "recovery_answer": 404, "scout_answer": 404,
     "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
         "calculate_dd_project_completion", "campaign_stage_datasets", "set_job_launches", "update_submissions",
         "wrapup_tasks", "mark_failed_submissions", "make_stale_campaigns_inactive", "launch_queued_job"), 403),

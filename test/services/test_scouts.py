@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import select
@@ -11,9 +12,14 @@ from sqlalchemy import select
 from poms.webservice.errors import Conflict, Invalid, NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Delivery, JobType, Scout
-from poms.webservice.rules.permissions import PRODUCTION
+from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import holds, launches, scout_verdicts
+from poms.webservice.services.pages import campaigns as campaign_pages
+from poms.webservice.services.pages import home as home_pages
+from poms.webservice.services.pages import launches as launch_pages
+from poms.webservice.services.pages import stages as stage_pages
+from poms.webservice.services.pages import submissions as submission_pages
 from poms.webservice.testing.faults import Died
 from poms.webservice.testing.world import stage
 
@@ -547,3 +553,75 @@ def test_a_silent_catalogue_delays_only(world):
 
     assert world.work_on_launches() == ["retry"]
     assert inputs(world, made) == []
+
+
+# ------------------------------------------------------------------------------------------- pages
+
+
+def url(route, **arguments):
+    return f"/{route}?{urlencode(arguments, doseq=True)}"
+
+
+def test_while_a_scout_is_ahead_all_pages_say_so(world):
+    """Stage, campaign and submission: on how many files, and what waits; and that one need not wait."""
+    made = made_of(world)
+    number = world.submission(made, "reco")
+
+    notices = [page["notices"][0] for page in (
+        stage_pages.stage_page(world.core, made.owner, url, made.stage("reco")),
+        campaign_pages.campaign_page(world.core, made.owner, url, made.campaign_id),
+        submission_pages.submission_page(world.core, made.owner, url, number))]
+
+    for notice in notices:
+        assert notice["text"].startswith(f"Submission {number} went ahead on 4 files; 16 files wait")
+        assert notice["actions"][0]["label"] == "Go on without waiting"
+    held = launch_pages.held_page(world.core, made.owner, url)["held"]
+    assert [each["reason"] for each in held] == [rest_of(world, number).hold_reason]
+    assert home_pages.home(world.core, made.owner, url)["board"] == []
+
+
+def test_a_question_is_on_the_board_and_not_offered_to_all(world):
+    """With both answers for those who may launch; the held rest is not counted again."""
+    made, number = fallen_short(world)
+    analyst = world.person("analyst", ANALYSIS)
+
+    (entry,) = [each for each in home_pages.home(world.core, made.owner, url)["board"]
+                if each["what"] == "reco: the scout fell short, go on?"]
+    page = stage_pages.stage_page(world.core, analyst, url, made.stage("reco"))
+
+    assert [action["label"] for action in entry["actions"]] == ["Go on", "Give up…", "See submission"]
+    assert "the limit is 90 %" in entry["why"]
+    assert not [each for each in home_pages.home(world.core, made.owner, url)["board"] if "kept back" in each["what"]]
+    assert [action["label"] for action in page["notices"][0]["actions"]] == ["See scout"]
+    assert scout_row(world, number).state == "asking"
+
+
+@pytest.mark.parametrize(("scope", "count"), [("all", 1), ("mine", 0)])
+def test_mine_are_the_questions_of_my_launches(world, scope, count):
+    """As everywhere on the board."""
+    fallen_short(world)
+    other = world.person("other")
+
+    board = home_pages.home(world.core, other, url, scope=scope)["board"]
+
+    assert len([each for each in board if "go on?" in each["what"]]) == count
+
+
+def test_what_a_scout_found_stays_visible(world):
+    """On the stage, and on the scout's own page; the rest says who went ahead."""
+    made = made_of(world, "4 files, memory x2")
+    number = world.submission(made, "reco")
+    end(world, number, memory_used_mb=1000, wall_seconds=60.0, cpu_seconds=45.0)
+    pass_over(world)
+
+    settings = {row["label"]: row["value"]
+                for row in stage_pages.stage_page(world.core, made.owner, url, made.stage("reco"))["settings"]}
+    rest = rest_of(world, number).submission_id
+    page = submission_pages.submission_page(world.core, made.owner, url, rest)
+
+    for said in ("did well", "peak memory 1,000 MB", "longest job 1m", "CPU efficiency 75 %",
+                 "what follows asks for 2,000 MB of memory"):
+        assert said in settings["Newest scout"]
+    assert {"label": "Scout", "value": f"submission {number} went ahead",
+            "url": f"/submission?submission_id={number}"} in page["ran_with"]
+    assert page["notices"] == [] or "scout" not in page["notices"][0]["title"]

@@ -68,6 +68,7 @@ ROUTES = frozenset(
         "upload",
         "recover",
         "recovery_answer",
+        "scout_answer",
         "force_locate",
         "campaign_act",
         "campaigns_act",

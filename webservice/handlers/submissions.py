@@ -9,7 +9,16 @@ from poms.webservice.handlers.lists import EXPORT, as_file
 from poms.webservice.handlers.params import choice, count, moment, number, text
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import approvals, launches, launching, lookups, recoveries, submissions, wrapup
+from poms.webservice.services import (
+    approvals,
+    launches,
+    launching,
+    lookups,
+    recoveries,
+    scout_verdicts,
+    submissions,
+    wrapup,
+)
 from poms.webservice.services.pages import submissions as submission_pages
 from poms.webservice.services.submissions import Report
 
@@ -76,6 +85,17 @@ def recovery_answer(call: Call) -> Answer:
     return Done(call.url("submission", submission_id=number_),
                 f"{files} {'are' if row.files != 1 else 'is'} {'tried again' if go_on else 'given up'}",
                 "" if go_on else "What follows starts at the next pass, if nothing else is outstanding.")
+
+
+@routes.change("scout_answer", permission=DO_ONE, arguments={
+    **ONE, "act": choice("go_on", "give_up", required=True), "reason": text(limit=500)})
+def scout_answer(call: Call) -> Answer:
+    """Answer what is asked about a scout: launch what waits for it, or give the rest of its input up."""
+    number_, go_on = call["submission_id"], call["act"] == "go_on"
+    waiting = scout_verdicts.answer(call.core, call.actor, number_, go_on=go_on, reason=call["reason"])
+    launches_ = f"{waiting:,} launch{'es' if waiting != 1 else ''}"
+    return Done(call.url("submission", submission_id=number_),
+                f"{launches_} {'go' if waiting != 1 else 'goes'} on" if go_on else "The rest of its input is given up")
 
 
 @routes.change("force_locate", permission=DO_ONE, arguments=ONE)

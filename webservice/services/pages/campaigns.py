@@ -43,6 +43,7 @@ from poms.webservice.services.pages.common import (
 )
 from poms.webservice.services.pages.home import stage_strips
 from poms.webservice.services.pages.pauses import pause_notice
+from poms.webservice.services.pages.scouts import open_scouts, scout_notices
 from poms.webservice.services.pages.timeline import stage_timeline
 
 PAGE = 50
@@ -214,6 +215,7 @@ def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[
         stages = session.scalars(
             select(CampaignStage).where(CampaignStage.campaign_id == campaign_id)
             .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all()
+        ahead = open_scouts(session, [stage for stage in stages if stage.scout])
         newest = newest_submissions(session, stages)
         links = session.scalars(select(CampaignDependency).where(
             CampaignDependency.provider_campaign_stage_id.in_([stage.campaign_stage_id for stage in stages]))).all()
@@ -223,7 +225,9 @@ def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[
     by_number = {stage.campaign_stage_id: row for stage, row in zip(stages, rows, strict=True)}
     counts = add_counts(row["counts"] for row in rows)
     return {
-        **head, "face": "overview", "notices": _notices(campaign, rows, url, may_do=head["may"]["launch"]),
+        **head, "face": "overview", "notices": _notices(campaign, rows, url, may_do=head["may"]["launch"])
+        + [notice for stage in stages for notice in scout_notices(
+            ahead.get(stage.campaign_stage_id), url, may_do=head["may"]["launch"], stage=stage.name)],
         "figures": _figures(rows, counts),
         "stages": rows, "counts": counts, "happened": events, "definition": _definition(campaign, stages, head, url),
         "timeline": timeline,

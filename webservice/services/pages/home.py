@@ -27,6 +27,7 @@ from poms.webservice.services.pages.common import (
 )
 from poms.webservice.services.pages.pauses import paused_campaigns
 from poms.webservice.services.pages.recoveries import questions
+from poms.webservice.services.pages.scouts import board_scouts
 
 BOARD_DAYS = 14
 """A failure older than this is history; it is found on the campaign's page."""
@@ -78,9 +79,9 @@ def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
     failed = _never_begun(session, actor, url, scope, now)
     asked = questions(session, actor, url, mine=scope == "mine")
     paused = paused_campaigns(session, actor, url, mine=scope == "mine")
+    scouts, held = board_scouts(session, actor, url, mine=scope == "mine")
+    asked = asked + scouts
     board = failed + paused + asked + board
-    held = session.scalar(select(func.count()).select_from(Launch).where(
-        Launch.experiment == actor.experiment, Launch.state == "held")) or 0
     if held:
         board.append({"state": "overdue", "where": [],
                       "what": f"{counted(held, 'launch')} {'is' if held == 1 else 'are'} kept back",

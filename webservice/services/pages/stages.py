@@ -14,6 +14,7 @@ from poms.webservice.model import (
     CampaignStage,
     Event,
     JobType,
+    Scout,
     StageStatusCount,
     Submission,
 )
@@ -35,6 +36,7 @@ from poms.webservice.services.pages.common import (
     newest_submissions,
 )
 from poms.webservice.services.pages.recoveries import rules_panel
+from poms.webservice.services.pages.scouts import is_newest_scout, scout_facts, scout_notices
 from poms.webservice.services.pages.submissions import submission_rows
 
 LATEST = 10
@@ -43,7 +45,7 @@ LATEST = 10
 def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, Any]:
     """Raises NotFound for a stage outside the actor's experiment."""
     with core.db.read() as session:
-        stage, total = _load(session, actor, stage_id)
+        stage, total, scout = _load(session, actor, stage_id)
         links = session.scalars(
             select(CampaignDependency)
             .where((CampaignDependency.provider_campaign_stage_id == stage_id)
@@ -76,9 +78,10 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
                        for link in links if link.consumer_campaign_stage_id == stage_id],
             "feeds": [{"text": link.consumer.name, "url": rows[link.consumer_campaign_stage_id]["url"]}
                       for link in links if link.provider_campaign_stage_id == stage_id]},
-        "notices": _notices(this, held, url), "figures": _figures(stage, this),
+        "notices": scout_notices(scout, url, may_do=may_do) + _notices(this, held, url),
+        "figures": _figures(stage, this),
         "submissions": submission_rows(latest, names, {stage_id: stage.name}, url), "submission_count": total,
-        "settings": _settings(stage), "job_type": _job_type(stage), "login_setup": _login_setup(stage),
+        "settings": _settings(stage, scout), "job_type": _job_type(stage), "login_setup": _login_setup(stage),
         "recoveries": [{"name": entry.recovery_type, "description": RECOVERY_WORDS.get(entry.recovery_type, ""),
                         "overrides": _pairs(entry.param_overrides)}
                        for entry in stage.job_type.recoveries],
@@ -94,19 +97,19 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
     }
 
 
-def _load(session: Session, actor: Actor, stage_id: int) -> tuple[CampaignStage, int]:
-    """A stage with what belongs to it, and the number of its submissions."""
+def _load(session: Session, actor: Actor, stage_id: int) -> tuple[CampaignStage, int, Scout | None]:
+    """A stage with what belongs to it, the number of its submissions, and its newest scout."""
     total = (select(func.coalesce(func.sum(StageStatusCount.submissions), 0))
              .where(StageStatusCount.campaign_stage_id == stage_id).scalar_subquery())
     found = session.execute(
-        select(CampaignStage, total)
+        select(CampaignStage, total, Scout).outerjoin(Scout, is_newest_scout())
         .where(CampaignStage.campaign_stage_id == stage_id, CampaignStage.experiment == actor.experiment)
         .options(joinedload(CampaignStage.campaign), joinedload(CampaignStage.job_type).joinedload(JobType.recoveries),
                  joinedload(CampaignStage.login_setup))).unique().one_or_none()
     if found is None:
         raise NotFound(f"There is no stage {stage_id} in {actor.experiment}.")
-    stage, submissions = found
-    return stage, int(submissions)
+    stage, submissions, scout = found
+    return stage, int(submissions), scout
 
 
 def _fed_text(link: CampaignDependency) -> str:
@@ -138,7 +141,7 @@ def _figures(stage: CampaignStage, this: dict[str, Any]) -> list[dict[str, Any]]
     ]
 
 
-def _settings(stage: CampaignStage) -> list[dict[str, Any]]:
+def _settings(stage: CampaignStage, scout: Scout | None) -> list[dict[str, Any]]:
     """What the stage is launched with; what equals the campaign's default says so."""
     defaults = (stage.campaign.defaults or {}) if stage.campaign else {}
     rows = [
@@ -152,6 +155,7 @@ def _settings(stage: CampaignStage) -> list[dict[str, Any]]:
         ("Parameter overrides", "param_overrides", _pairs(stage.param_overrides)),
         ("Begins on its input", "start_when", stage.start_when or ""),
         ("Scout", "scout", stage.scout or ""),
+        *([("Newest scout", "", scout_facts(scout))] if scout is not None else []),
         ("Test overrides", "test_param_overrides", _pairs(stage.test_param_overrides)),
         ("Stage type", "stage_type", stage.campaign_stage_type),
         ("Generations from input to output", "output_ancestor_depth", str(stage.output_ancestor_depth)),

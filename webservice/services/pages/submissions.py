@@ -19,6 +19,7 @@ from poms.webservice.model import (
     Job,
     JobSummary,
     Launch,
+    Scout,
     Snapshot,
     StageStatusCount,
     Submission,
@@ -46,6 +47,7 @@ from poms.webservice.services.pages.common import (
     page_of,
 )
 from poms.webservice.services.pages.recoveries import decisions_panel
+from poms.webservice.services.pages.scouts import scout_facts, scout_notices
 
 PAGE = 50
 FILES_PAGE = 200
@@ -241,8 +243,10 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
             .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
             .where(or_(Submission.recovery_tasks_parent == submission_id, Submission.depends_on == submission_id))
             .order_by(Submission.submission_id).limit(PAGE)).all()
-        launch = session.scalar(select(Launch).where(Launch.submission_id == submission_id)
-                                .order_by(Launch.launch_id.desc()).limit(1))
+        launch, scout = session.execute(
+            select(Launch, Scout).outerjoin(Scout, Scout.submission_id == Launch.submission_id)
+            .where(Launch.submission_id == submission_id).order_by(Launch.launch_id.desc()).limit(1)
+        ).one_or_none() or (None, None)
         snapshots = {row.snapshot_id: row for row in session.scalars(select(Snapshot).where(Snapshot.snapshot_id.in_(
             [key for key in (item.campaign_stage_snapshot_id, item.job_type_snapshot_id, item.login_setup_snapshot_id)
              if key])))}
@@ -257,10 +261,11 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
     return {
         "submission": _facts(item, stage, campaign, names, launch, core, url), "face": face,
         "history": _history(history), "ahead": _ahead(status),
-        "notices": _notices(item, launch, url), "figures": _figures(item),
+        "notices": scout_notices(scout, url, may_do=may_do) + _notices(item, launch, url), "figures": _figures(item),
         "counts": job_counts(item), "face_counts": {
             "jobs": item.jobs_expected or None, "files": item.files_consumed or item.files_generated, "events": None},
-        "ran_with": _ran_with(item, stage, snapshots, url), "file_counts": _file_counts(item),
+        "ran_with": _ran_with(item, stage, snapshots, url) + _scouted(launch, scout, url),
+        "file_counts": _file_counts(item),
         "followers": [{"id": follower.submission_id, "url": url("submission", submission_id=follower.submission_id),
                        "kind_text": f"{_kind(follower)}: {name}", "state": Status(follower.status_id).label,
                        "files_in": follower.files_consumed} for follower, name in followers],
@@ -379,6 +384,15 @@ def _ran_with(item: Submission, stage: CampaignStage, snapshots: Mapping[str, Sn
                         "url": url("campaign_text", campaign_id=item.campaign_id,
                                    version=item.campaign_version_number)})
     return rows
+
+
+def _scouted(launch: Launch | None, scout: Scout | None, url: Url) -> list[dict[str, Any]]:
+    """That a submission scouts and what came of it, or which scout went ahead of it."""
+    if scout is not None:
+        return [{"label": "Scout", "value": scout_facts(scout)}]
+    ahead = launch.request.get("scouted_by") if launch is not None else None
+    return [{"label": "Scout", "value": f"submission {ahead} went ahead",
+             "url": url("submission", submission_id=ahead)}] if ahead else []
 
 
 def _file_counts(item: Submission) -> list[dict[str, Any]]:
