@@ -16,6 +16,7 @@ from poms.webservice.model import CampaignStage, Launch, Membership
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER, SUPERUSER
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import holds, jobs, launch_logs, launches, launching
+from poms.webservice.testing import statements
 from poms.webservice.testing.faults import Died
 from poms.webservice.testing.world import stage
 
@@ -691,3 +692,109 @@ def test_held_launches_are_released_at_a_rate(world, clock):
     assert begun == [1, 1, 1, 1, 1, 0]
     made_in_order = [row.launch_id for row in sorted(world.launches(), key=lambda row: row.submission_id)]
     assert made_in_order == [outcome.launch_id for outcome in held]
+
+
+# ------------------------------------------------------------------------------------------ together
+
+
+def _owe_all(world, campaign, count, stage_name="gen", **request):
+    with world.core.db.write() as session:
+        for number in range(count):
+            key = f"owed:{stage_name}:{request.get('note')}:{number}"
+            launching.owe(session, launching.LaunchRequest(campaign.stage(stage_name), key, "schedule", **request),
+                          stage=session.get_one(CampaignStage, campaign.stage(stage_name)),
+                          launcher_id=campaign.owner.experimenter_id, now=world.core.clock())
+
+
+def test_owed_launches_are_settled_together(world, campaign):
+    """Each gets its own submission with all that belongs to it, and anybody may submit them then."""
+    _owe_all(world, campaign, 5)
+    claims = _claim(world)
+
+    assert launches.settle(world.core, claims) == []
+
+    rows = world.launches()
+    assert [(row.state, row.lease_until) for row in rows] == [("queued", None)] * 5
+    assert len({row.submission_id for row in rows}) == 5
+    assert [len(world.history(row.submission_id)) for row in rows] == [1] * 5
+    assert len(world.events("launch.requested")) == 5
+    assert world.sums_differ() == []
+    assert world.work_on_launches("agent two") == ["launched"] * 5
+
+
+def test_settling_together_takes_few_statements(world, campaign):
+    """Twenty more launches do not take twenty times the statements."""
+    counts = []
+    for number in (1, 21):
+        _owe_all(world, campaign, number, note=str(number))
+        claims = launches.claim(world.core, "agent one", 50)
+        with statements.recorded(world.core.db.engine) as said:
+            launches.settle(world.core, claims)
+        counts.append(len(said))
+
+    # SQLite, which is a library, gives back the keys of new rows one by one.
+    rows = 0 if world.core.db.is_postgresql else 3 * 20
+    assert counts[1] - counts[0] <= rows
+
+
+def test_a_launch_that_was_taken_over_is_not_settled_with_the_others(world, campaign, clock):
+    """Another agent has its lease: what this one worked out of it is not written."""
+    _owe_all(world, campaign, 3)
+    old = _claim(world)
+    clock.advance(LEASE + 1)
+    (new,) = launches.claim(world.core, "agent two", 1)
+
+    going_on = launches.settle(world.core, old)
+
+    assert [each.launch_id for each in going_on] == [new.launch_id]
+    assert [launches.work_on(world.core, each) for each in going_on] == ["lost"]
+    assert [row.state for row in world.launches()] == ["owed", "queued", "queued"]
+    assert launches.work_on(world.core, new) == "launched"
+    assert len(world.submissions()) == 3
+
+
+def test_slices_are_taken_one_by_one(world):
+    """Launches of a stage that is split never share a slice, also when they are settled together."""
+    world.catalogue().dataset("raw", 9)
+    made = world.campaign_with(stage("gen", dataset="raw", split="drainingn(3)"))
+    _owe_all(world, made, 3)
+    claims = _claim(world)
+
+    going_on = launches.settle(world.core, claims)
+    for each in going_on:
+        launches.work_on(world.core, each)
+    world.work_on_launches()
+
+    files = [name for item in world.submissions()
+             for name in world.catalogue().list(world.catalogue().dataset_query(item.submission_params["dataset"]))]
+    assert len(going_on) == 2
+    assert sorted(files) == sorted(set(files))
+    assert len(files) == 9
+
+
+def test_one_that_cannot_be_launched_does_not_keep_the_others(world, campaign):
+    """What is wrong with one is written on that one; the others are queued, and what is kept is gone on with."""
+    broken = world.campaign_with(stage("bad", script="run %(nothing)s"))
+    _owe_all(world, campaign, 2)
+    _owe_all(world, broken, 1, "bad")
+    claims = _claim(world)
+
+    going_on = launches.settle(world.core, claims, keep=claims[1])
+
+    assert [row.state for row in world.launches()] == ["queued", "queued", "failed"]
+    assert "nothing" in world.launches()[2].message
+    assert [(each.launch_id, each.state) for each in going_on] == [(claims[1].launch_id, "queued")]
+    assert [launches.work_on(world.core, each) for each in going_on] == ["launched"]
+
+
+def test_dying_while_settling_together_leaves_all_or_nothing(world, campaign):
+    """Nothing of any of them is half there."""
+    _owe_all(world, campaign, 4)
+    claims = _claim(world)
+    world.core.db.die_at_commit(1)
+
+    with pytest.raises(Died):
+        launches.settle(world.core, claims)
+
+    assert world.submissions() == []
+    assert [row.state for row in world.launches()] == ["owed"] * 4

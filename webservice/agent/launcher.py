@@ -15,6 +15,9 @@ from poms.webservice.services.launches import CallOff, Claim
 
 log = logging.getLogger(__name__)
 
+SETTLED_TOGETHER = 25
+"""So many owed launches are worked out and stored together: more would make the others of a campaign wait."""
+
 CALL_OFF_SECONDS = 2
 """How soon an agent notices that a launch it works on was called off."""
 
@@ -26,6 +29,7 @@ class Launcher:
         self.core, self.owner, self.stopping = core, owner, stopping
         self.workers = core.settings.agent.launch_workers
         self._at_work: dict[int, Claim] = {}
+        self._settling: dict[int, Claim] = {}
         self._call_offs: dict[int, CallOff] = {}
         self._lock = threading.Lock()
         self._finished = threading.Event()
@@ -75,13 +79,29 @@ class Launcher:
         with self._lock:
             self._call_offs[claim.launch_id] = stop
         try:
-            state = launches.work_on(self.core, claim, stop=stop)
-            log.info("launch worked on", extra={"launch_id": claim.launch_id, "submission_id": claim.submission_id,
-                                                "experiment": claim.experiment, "state": state})
+            for each in self._settle(claim) if claim.state == "owed" else [claim]:
+                state = launches.work_on(self.core, each, stop=stop if each.launch_id == claim.launch_id else None)
+                log.info("launch worked on", extra={"launch_id": each.launch_id, "submission_id": each.submission_id,
+                                                    "experiment": each.experiment, "state": state})
         finally:
             with self._lock:
                 self._at_work.pop(claim.launch_id, None)
                 self._call_offs.pop(claim.launch_id, None)
+
+    def _settle(self, claim: Claim) -> list[Claim]:
+        """Work out an owed launch together with others of its experiment; what is left for this worker."""
+        others = launches.claim(self.core, self.owner, SETTLED_TOGETHER - 1, owed_in=claim.experiment)
+        if not others:
+            return [claim]
+        with self._lock:
+            self._settling |= {each.launch_id: each for each in others}
+        try:
+            going_on = launches.settle(self.core, [claim, *others], keep=claim)
+        finally:
+            with self._lock:
+                for each in others:
+                    del self._settling[each.launch_id]
+        return going_on
 
     def _watch_call_offs(self) -> None:
         """End the scripts of launches that a person called off."""
@@ -106,7 +126,7 @@ class Launcher:
         while True:
             stopped = self.stopping.wait(pause)
             with self._lock:
-                held = list(self._at_work.values())
+                held = [*self._at_work.values(), *self._settling.values()]
             if stopped and not held:
                 return
             if stopped:

@@ -10,12 +10,13 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import BinaryIO
 
 from sqlalchemy import or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from poms.webservice.errors import (
@@ -26,6 +27,7 @@ from poms.webservice.errors import (
     Invalid,
     NotAllowed,
     NotFound,
+    PomsError,
 )
 from poms.webservice.interfaces import (
     FoundCluster,
@@ -76,8 +78,11 @@ class Claim:
     submission_id: int | None
 
 
-def claim(core: Core, owner: str, limit: int, *, busy: Iterable[str] = ()) -> list[Claim]:
-    """Take the lease of up to ``limit`` due launches, oldest first; experiments in ``busy`` are left alone."""
+def claim(core: Core, owner: str, limit: int, *, busy: Iterable[str] = (), owed_in: str = "") -> list[Claim]:
+    """Take the lease of up to ``limit`` due launches, oldest first; experiments in ``busy`` are left alone.
+
+    ``owed_in``: only what is owed in this experiment, to be settled together.
+    """
     now = core.clock()
     until = now + timedelta(seconds=core.settings.agent.lease_seconds)
     due = (select(Launch)
@@ -87,6 +92,8 @@ def claim(core: Core, owner: str, limit: int, *, busy: Iterable[str] = ()) -> li
     busy = tuple(busy)
     if busy:
         due = due.where(Launch.experiment.not_in(busy))
+    if owed_in:
+        due = due.where(Launch.experiment == owed_in, Launch.state == "owed")
     with core.db.read() as session:
         # Most of the time there is nothing to do: do not take the write lock to find that out.
         if session.scalar(due.with_only_columns(Launch.launch_id).limit(1)) is None:
@@ -148,17 +155,49 @@ def work_on(core: Core, claimed: Claim, *, stop: StopSignal | None = None) -> st
             if outcome.state != "queued":
                 return outcome.state
         return _submit(core, claimed, stop)
-    except launching.NoMoreSplits as end:
-        return _give_up(core, claimed, "skipped", str(end), "split.end")
-    except BackendUnavailable as silent:
-        return _try_again(core, claimed, str(silent))
-    except (Invalid, NotAllowed, NotFound, ConfigurationError) as wrong:
-        return _give_up(core, claimed, "failed", str(wrong), "launch.failed")
-    except launching.TakenOver as moved:
-        log.info("launch left to another", extra={"launch_id": claimed.launch_id, "reason": str(moved)})
-        return "lost"
-    except Conflict as busy:
-        return _try_again(core, claimed, str(busy))
+    except PomsError as condition:
+        return _conclude(core, claimed, condition)
+
+
+def settle(core: Core, claims: Sequence[Claim], *, keep: Claim | None = None) -> list[Claim]:
+    """Work out owed launches of one experiment together; returns those that the caller is to go on with.
+
+    These are ``keep``, if it is queued now, and what has to be worked out by itself. The others' leases are given
+    back, for whoever has a worker free.
+    """
+    try:
+        settled = launching.settle_together(core, [(each.launch_id, each.epoch) for each in claims],
+                                            keep=keep.launch_id if keep is not None else 0)
+    except (PomsError, IntegrityError):
+        log.exception("launches could not be settled together", extra={"launches": len(claims)})
+        return list(claims)
+    going_on = []
+    for each in claims:
+        came_to = settled.get(each.launch_id)
+        if came_to is None:
+            going_on.append(each)
+        elif isinstance(came_to, PomsError):
+            _conclude(core, each, came_to)
+        elif each is keep and came_to.state == "queued":
+            going_on.append(replace(each, state="queued", submission_id=came_to.submission_id))
+    return going_on
+
+
+def _conclude(core: Core, claimed: Claim, condition: PomsError) -> str:
+    """Record why a launch cannot go on now: it is tried again, or shown to a person. Raises what nobody foresaw."""
+    match condition:
+        case launching.NoMoreSplits():
+            return _give_up(core, claimed, "skipped", str(condition), "split.end")
+        case BackendUnavailable():
+            return _try_again(core, claimed, str(condition))
+        case Invalid() | NotAllowed() | NotFound() | ConfigurationError():
+            return _give_up(core, claimed, "failed", str(condition), "launch.failed")
+        case launching.TakenOver():
+            log.info("launch left to another", extra={"launch_id": claimed.launch_id, "reason": str(condition)})
+            return "lost"
+        case Conflict():
+            return _try_again(core, claimed, str(condition))
+    raise condition
 
 
 def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experiment: str, *,

@@ -8,17 +8,17 @@ unique key. The batch system is never contacted from here; ``services.launches``
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import Select, and_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from poms.webservice.db import insert_new
-from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound
+from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound, PomsError
 from poms.webservice.interfaces import LaunchPlan, Slice, SplitContext, SplitType
 from poms.webservice.model import (
     Campaign,
@@ -220,6 +220,60 @@ def prepare(core: Core, actor: Actor, request: LaunchRequest, *, peek: bool = Fa
     return _work_out(core, actor, request, found, peek=peek)
 
 
+def settle_together(core: Core, owed: Sequence[tuple[int, int]], *,
+                    keep: int = 0) -> dict[int, Outcome | PomsError]:
+    """Turn several owed launches of an experiment (with the epochs of the caller's leases) into queued ones.
+
+    In one transaction: all that are in the answer with an outcome are stored, and their leases given back, but for
+    that of launch ``keep``. With a condition: why it cannot be launched (now). What is not in the answer is to be
+    settled by itself.
+    """
+    settled: dict[int, Outcome | PomsError] = {}
+    ready: dict[int, tuple[int, Actor, Prepared]] = {}
+    splitting: set[int] = set()
+    for launch_id, epoch, request, actor, found in _read_owed(core, owed):
+        if isinstance(actor, PomsError):
+            settled[launch_id] = actor
+            continue
+        if not request.dataset_override and found.stage.campaign_stage_id in splitting:
+            continue
+        try:
+            prepared = _work_out(core, actor, request, found)
+        except PomsError as condition:
+            settled[launch_id] = condition
+            continue
+        if prepared.slice is not None:
+            splitting.add(request.stage_id)
+        ready[launch_id] = (epoch, actor, prepared)
+    return settled | _store_owed(core, ready, keep)
+
+
+def _read_owed(core: Core, owed: Sequence[tuple[int, int]]
+               ) -> list[tuple[int, int, LaunchRequest, Actor | PomsError, Found]]:
+    """What is known of owed launches, in a number of statements that does not grow with theirs."""
+    epochs = dict(owed)
+    with core.db.read() as session:
+        rows = session.scalars(select(Launch).where(Launch.launch_id.in_(epochs)).order_by(Launch.launch_id)).all()
+        stages = {stage.campaign_stage_id: stage for stage in session.scalars(_stages().where(
+            CampaignStage.campaign_stage_id.in_({row.campaign_stage_id for row in rows})))}
+        found = _look_up_all(session, stages.values())
+        people: dict[tuple[int, int, str], Actor | PomsError] = {}
+        answer = []
+        for row in rows:
+            if row.campaign_stage_id not in stages:
+                continue
+            request = LaunchRequest.from_document(row.request)
+            whose = (row.launcher, row.campaign_stage_id, request.role)
+            if whose not in people:
+                try:
+                    people[whose] = act_for(session, row.launcher, stages[row.campaign_stage_id], request.role)
+                except NotAllowed as refusal:
+                    people[whose] = refusal
+            answer.append((row.launch_id, epochs[row.launch_id], request, people[whose],
+                           found[row.campaign_stage_id]))
+        return answer
+
+
 def settle_owed(core: Core, launch_id: int, epoch: int) -> Outcome:
     """Turn an owed launch into a queued one (or a held one); ``epoch`` is the caller's lease.
 
@@ -260,11 +314,7 @@ def act_for(session: Session, launcher_id: int, stage: CampaignStage, role: str 
     Membership and right are asked anew, as time went by since. Without a role it is one in which the person may
     launch the stage, the stage's own if possible. Raises NotAllowed.
     """
-    found = session.execute(
-        select(Experimenter, Membership)
-        .outerjoin(Membership, and_(Membership.experimenter_id == Experimenter.experimenter_id,
-                                    Membership.experiment == stage.experiment))
-        .where(Experimenter.experimenter_id == launcher_id)).first()
+    found = _find_person(session, launcher_id, stage.experiment)
     if found is None:
         raise NotAllowed(f"There is no person {launcher_id} any more, so {stage.name} is not launched.")
     person, member = found
@@ -285,8 +335,25 @@ def act_for(session: Session, launcher_id: int, stage: CampaignStage, role: str 
     raise NotAllowed(f"{person.username} may not launch {stage.name}: {refusal}")
 
 
+def _find_person(session: Session, launcher_id: int, experiment: str) -> Any:
+    """A person and the membership in an experiment; asked once in a session."""
+    asked = session.info.setdefault("people", {})
+    if (launcher_id, experiment) not in asked:
+        asked[launcher_id, experiment] = session.execute(
+            select(Experimenter, Membership)
+            .outerjoin(Membership, and_(Membership.experimenter_id == Experimenter.experimenter_id,
+                                        Membership.experiment == experiment))
+            .where(Experimenter.experimenter_id == launcher_id)).first()
+    return asked[launcher_id, experiment]
+
+
 def held_because(session: Session, stage: CampaignStage) -> str:
     """Why launches of this stage are kept back just now; "" if they are not."""
+    own = _held_itself(stage)
+    return own or _held_with_others(stage, *_gates(session, stage.experiment))
+
+
+def _held_itself(stage: CampaignStage) -> str:
     if stage.hold_experimenter_id is not None:
         return f"Campaign stage {stage.name} launches currently held" + _because(stage.hold_reason)
     campaign = stage.campaign
@@ -294,9 +361,16 @@ def held_because(session: Session, stage: CampaignStage) -> str:
         return f"Campaign {campaign.name} launches currently held" + _because(campaign.held_reason)
     if campaign is not None and campaign.paused_at is not None:
         return f"Campaign {campaign.name} paused itself" + _because(campaign.paused_reason)
-    experiment, service = session.execute(
+    return ""
+
+
+def _gates(session: Session, experiment: str) -> Any:
+    return session.execute(
         select(Experiment, ServiceSetting).outerjoin(ServiceSetting, ServiceSetting.name == "launches")
-        .where(Experiment.experiment == stage.experiment)).one()
+        .where(Experiment.experiment == experiment)).one()
+
+
+def _held_with_others(stage: CampaignStage, experiment: Experiment, service: ServiceSetting | None) -> str:
     if experiment.launches_held_by is not None:
         return f"{stage.experiment} launches currently held" + _because(experiment.launches_held_reason)
     if service is not None and service.value == "hold":
@@ -317,10 +391,24 @@ class Found:
 
 
 def look_up(session: Session, stage: CampaignStage) -> Found:
-    consumers = session.scalars(
-        select(CampaignDependency.consumer_campaign_stage_id)
-        .where(CampaignDependency.provider_campaign_stage_id == stage.campaign_stage_id)).all()
-    return Found(stage, len(set(consumers) - {stage.campaign_stage_id}), held_because(session, stage))
+    """What an already loaded stage comes with: how many stages its output feeds, and whether it is held."""
+    return _look_up_all(session, [stage])[stage.campaign_stage_id]
+
+
+def _look_up_all(session: Session, stages: Collection[CampaignStage]) -> dict[int, Found]:
+    """The same for stages of one experiment, in two statements."""
+    consumers: dict[int, set[int]] = {stage.campaign_stage_id: set() for stage in stages}
+    for provider, consumer in session.execute(
+            select(CampaignDependency.provider_campaign_stage_id, CampaignDependency.consumer_campaign_stage_id)
+            .where(CampaignDependency.provider_campaign_stage_id.in_(consumers))):
+        consumers[provider].add(consumer)
+    held = {stage.campaign_stage_id: _held_itself(stage) for stage in stages}
+    free = [stage for stage in stages if not held[stage.campaign_stage_id]]
+    if free:
+        gates = _gates(session, free[0].experiment)
+        held |= {stage.campaign_stage_id: _held_with_others(stage, *gates) for stage in free}
+    return {stage.campaign_stage_id: Found(stage, len(consumers[number] - {number}), held[number])
+            for stage in stages for number in [stage.campaign_stage_id]}
 
 
 def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: Found, *, peek: bool = False,
@@ -360,14 +448,16 @@ def _work_out(core: Core, actor: Actor, request: LaunchRequest, found: Found, *,
 
 def load_stage(session: Session, stage_id: int, experiment: str) -> CampaignStage:
     """A stage of an experiment with all that a launch needs of it; raises NotFound."""
-    stage = session.scalar(
-        select(CampaignStage)
-        .where(CampaignStage.campaign_stage_id == stage_id, CampaignStage.experiment == experiment)
-        .options(joinedload(CampaignStage.campaign), joinedload(CampaignStage.job_type),
-                 joinedload(CampaignStage.login_setup)))
+    stage = session.scalar(_stages().where(CampaignStage.campaign_stage_id == stage_id,
+                                           CampaignStage.experiment == experiment))
     if stage is None:
         raise NotFound(f"There is no stage {stage_id} in {experiment}.")
     return stage
+
+
+def _stages() -> Select[tuple[CampaignStage]]:
+    return select(CampaignStage).options(joinedload(CampaignStage.campaign), joinedload(CampaignStage.job_type),
+                                         joinedload(CampaignStage.login_setup))
 
 
 def require_launchable(core: Core, actor: Actor, stage: CampaignStage) -> None:
@@ -523,35 +613,99 @@ def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] |
             stage = session.get_one(CampaignStage, stage_id, with_for_update={"key_share": True})
             row = _new_row(request, "queued", stage, actor.experimenter_id, now)
             session.add(row)
-        if prepared.hold_reason:
-            row.state, row.hold_reason = "held", prepared.hold_reason
-            row.scout_submission_id = (prepared.scout.waits_for if prepared.scout else 0) or None
-            row.lease_owner = row.lease_until = None
-            session.flush()
-            events.record(session, "launch.held", now, actor.username, experiment=row.experiment,
-                          campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, reason=prepared.hold_reason)
-            return Outcome("held", row.launch_id, None, prepared.hold_reason)
-        _move_split(stage, prepared)
-        submission = _add_submission(session, stage, prepared, now)
-        row.submission_id = submission.submission_id
-        row.plan = _plan_document(prepared.plan_for(submission.submission_id))
-        if _is_approval(stage):
-            row.state, row.ended_at = "launched", now
-            row.lease_owner = row.lease_until = None
-        else:
-            row.state = "queued"
-            row.log_name = naming.launch_log_name(stage.campaign_stage_id, submission.submission_id, actor.username,
-                                                  now)
-        if prepared.scout is not None:
-            _send_scout(session, submission, request, prepared.scout, stage, prepared.launcher.username, now)
-        _write_delivered(session, request, submission.submission_id, prepared.delivered, now)
-        if not campaign.active:
-            campaign.active = True
-            events.record(session, "campaign.activated", now, actor.username, experiment=campaign.experiment,
-                          campaign_id=campaign.campaign_id, reason="a launch")
-        campaign.last_activity_at = now
+        return _write_all(session, [_Storing(prepared, actor, row, campaign, stage)], now)[0]
+
+
+@dataclass(frozen=True)
+class _Storing:
+    """A launch that is worked out, and its rows, locked."""
+
+    prepared: Prepared
+    actor: Actor
+    row: Launch
+    campaign: Campaign
+    stage: CampaignStage
+
+
+def _store_owed(core: Core, ready: Mapping[int, tuple[int, Actor, Prepared]],
+                keep: int) -> dict[int, Outcome | PomsError]:
+    """Store owed launches that are still ours, but for those whose slice another launch took meanwhile."""
+    now = core.clock()
+    with core.db.write() as session, session.no_autoflush:
+        storing = [each for each in _lock_all_owed(session, ready) if _has_its_slice(each)]
+        outcomes = _write_all(session, storing, now)
+        for each in storing:
+            if each.row.launch_id != keep:
+                each.row.lease_owner = each.row.lease_until = None
+    return {outcome.launch_id: outcome for outcome in outcomes}
+
+
+def _lock_all_owed(session: Session, ready: Mapping[int, tuple[int, Actor, Prepared]]) -> list[_Storing]:
+    """Launches, then campaigns, then stages: locked in the order in which everybody locks them."""
+    rows = session.scalars(select(Launch).where(Launch.launch_id.in_(ready), Launch.state == "owed")
+                           .order_by(Launch.launch_id).with_for_update(key_share=True)
+                           .execution_options(populate_existing=True)).all()
+    rows = [row for row in rows if row.lease_epoch == ready[row.launch_id][0]]
+    wanted = [ready[row.launch_id][2] for row in rows]
+    campaigns = {row.campaign_id: row for row in session.scalars(
+        select(Campaign).where(Campaign.campaign_id.in_({each.campaign.campaign_id for each in wanted}))
+        .order_by(Campaign.campaign_id).with_for_update(key_share=True))}
+    stages = {row.campaign_stage_id: row for row in session.scalars(
+        select(CampaignStage).where(CampaignStage.campaign_stage_id.in_({each.request.stage_id for each in wanted}))
+        .order_by(CampaignStage.campaign_stage_id).with_for_update(key_share=True))}
+    return [_Storing(prepared, actor, row, campaigns[prepared.campaign.campaign_id],
+                     stages[prepared.request.stage_id])
+            for row in rows for _, actor, prepared in [ready[row.launch_id]]
+            if prepared.campaign.campaign_id in campaigns and prepared.request.stage_id in stages]
+
+
+def _has_its_slice(storing: _Storing) -> bool:
+    if storing.prepared.slice is None:
+        return True
+    return split_in_force(storing.stage, test=storing.prepared.request.test)[1] == storing.prepared.split_position
+
+
+def _write_all(session: Session, storing: Sequence[_Storing], now: datetime) -> list[Outcome]:
+    """Write launches with their submissions, each kind of row by one statement for all."""
+    launching = [each for each in storing if not each.prepared.hold_reason]
+    for each in launching:
+        _move_split(each.stage, each.prepared)
+    made = dict(zip((id(each) for each in launching), _add_submissions(session, launching, now), strict=True))
+    return [_write(session, each, made.get(id(each)), now) for each in storing]
+
+
+def _write(session: Session, storing: _Storing, submission: Submission | None, now: datetime) -> Outcome:
+    """What a launch leaves besides its submission, which a held one does not have."""
+    prepared, actor, row = storing.prepared, storing.actor, storing.row
+    campaign, stage, request = storing.campaign, storing.stage, prepared.request
+    if prepared.hold_reason:
+        row.state, row.hold_reason = "held", prepared.hold_reason
+        row.scout_submission_id = (prepared.scout.waits_for if prepared.scout else 0) or None
+        row.lease_owner = row.lease_until = None
         session.flush()
-        return Outcome(row.state, row.launch_id, submission.submission_id)
+        events.record(session, "launch.held", now, actor.username, experiment=row.experiment,
+                      campaign_id=row.campaign_id, stage_id=row.campaign_stage_id, reason=prepared.hold_reason)
+        return Outcome("held", row.launch_id, None, prepared.hold_reason)
+    row.submission_id = submission.submission_id
+    row.plan = _plan_document(prepared.plan_for(submission.submission_id))
+    if _is_approval(stage):
+        row.state, row.ended_at = "launched", now
+        row.lease_owner = row.lease_until = None
+    else:
+        row.state = "queued"
+        row.log_name = naming.launch_log_name(stage.campaign_stage_id, submission.submission_id, actor.username,
+                                              now)
+    if prepared.scout is not None:
+        _send_scout(session, submission, request, prepared.scout, stage, prepared.launcher.username, now)
+    _write_delivered(session, request, submission.submission_id, prepared.delivered, now)
+    if not campaign.active:
+        campaign.active = True
+        events.record(session, "campaign.activated", now, actor.username, experiment=campaign.experiment,
+                      campaign_id=campaign.campaign_id, reason="a launch")
+    campaign.last_activity_at = now
+    if row.launch_id is None:
+        session.flush()
+    return Outcome(row.state, row.launch_id, submission.submission_id)
 
 
 def _send_scout(session: Session, submission: Submission, request: LaunchRequest, part: scouts.Part,
@@ -628,8 +782,29 @@ def _move_split(stage: CampaignStage, prepared: Prepared) -> None:
         stage.cs_last_split = new
 
 
-def _add_submission(session: Session, stage: CampaignStage, prepared: Prepared, now: datetime) -> Submission:
-    request, keywords = prepared.request, prepared.campaign.campaign_keywords or {}
+def _add_submissions(session: Session, storing: Sequence[_Storing], now: datetime) -> list[Submission]:
+    """The submissions of launches, with their snapshots and first status."""
+    keys: dict[int, tuple[str, ...]] = {}
+    for each in storing:
+        # Launches that were worked out together share the stage that was read for them.
+        if id(each.prepared.stage) not in keys:
+            keys[id(each.prepared.stage)] = snapshots.store(
+                session, each.prepared.stage, each.prepared.campaign.campaign_keywords or {}, now)
+    made = [_submission(each.stage, each.prepared, keys[id(each.prepared.stage)], now) for each in storing]
+    session.add_all(made)
+    session.flush()
+    for each, submission in zip(storing, made, strict=True):
+        prepared = each.prepared
+        submissions.add_first_status(session, submission, actor=prepared.launcher.username,
+                                     reason=prepared.request.kind)
+        events.record(session, "launch.requested", now, prepared.launcher.username, submission=submission,
+                      launch=prepared.request.kind, dataset=prepared.dataset, test=prepared.plan.test,
+                      **({"learned": prepared.learned} if prepared.learned else {}))
+    return made
+
+
+def _submission(stage: CampaignStage, prepared: Prepared, snapshot_keys: tuple[str, ...], now: datetime) -> Submission:
+    request = prepared.request
     params: dict[str, Any] = {}
     if prepared.dataset:
         params["dataset"] = prepared.dataset
@@ -638,20 +813,13 @@ def _add_submission(session: Session, stage: CampaignStage, prepared: Prepared, 
     if request.note:
         params["parent"] = request.note
     status = Status.AWAITING_APPROVAL if _is_approval(stage) else Status.NEW
-    stage_key, job_type_key, login_setup_key = snapshots.store(session, prepared.stage, keywords, now)
-    submission = Submission(
+    stage_key, job_type_key, login_setup_key = snapshot_keys
+    return Submission(
         experiment=stage.experiment, campaign_id=stage.campaign_id, campaign_stage_id=stage.campaign_stage_id,
         creator=prepared.launcher.experimenter_id, created=now, updated=now, status_id=int(status), status_since=now,
         submission_params=params, depends_on=request.depends_on, recovery_tasks_parent=request.recovery_of,
         campaign_version_number=prepared.campaign.version_number, campaign_stage_snapshot_id=stage_key,
         job_type_snapshot_id=job_type_key, login_setup_snapshot_id=login_setup_key)
-    session.add(submission)
-    session.flush()
-    submissions.add_first_status(session, submission, actor=prepared.launcher.username, reason=request.kind)
-    events.record(session, "launch.requested", now, prepared.launcher.username, submission=submission,
-                  launch=request.kind, dataset=prepared.dataset, test=prepared.plan.test,
-                  **({"learned": prepared.learned} if prepared.learned else {}))
-    return submission
 
 
 def _plan_document(plan: LaunchPlan) -> dict[str, Any]:

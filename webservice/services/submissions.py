@@ -49,9 +49,7 @@ def add_first_status(session: Session, submission: Submission, *, actor: str, re
     """Write history, sums and event of a submission that was just inserted."""
     _append_history(session, submission, actor, reason)
     _count_status(session, submission.campaign_stage_id, submission.status_id, +1)
-    session.execute(update(CampaignStage)
-                    .where(CampaignStage.campaign_stage_id == submission.campaign_stage_id)
-                    .values(last_submission_id=submission.submission_id))
+    _sums(session).newest[submission.campaign_stage_id] = submission.submission_id
 
 
 def change_status(session: Session, submission: Submission, reported: Status, *, at: datetime, actor: str,
@@ -240,13 +238,20 @@ def _append_history(session: Session, submission: Submission, actor: str, reason
 
 @dataclass
 class _Sums:
-    """What a unit of work adds to the sums of stages; written at its end, in one order everywhere."""
+    """What a unit of work adds to the sums of stages, and their newest submissions; written at its end, in order."""
 
     stages: dict[int, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     statuses: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
+    newest: dict[int, int] = field(default_factory=dict)
 
     def write(self, session: Session) -> None:
-        """Two statements for any number of stages."""
+        """Three statements for any number of stages."""
+        if self.newest:
+            table = CampaignStage.__table__
+            session.connection().execute(
+                update(table).where(table.c.campaign_stage_id == bindparam("stage_id"))
+                .values(last_submission_id=bindparam("newest")),
+                [{"stage_id": stage_id, "newest": number} for stage_id, number in sorted(self.newest.items())])
         if self.stages:
             names = sorted({name for changes in self.stages.values() for name in changes})
             table = CampaignStage.__table__
