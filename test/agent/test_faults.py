@@ -7,6 +7,7 @@ in two processes, and prints what happened; a schedule is repeated by its own nu
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from random import Random
 
 import pytest
@@ -14,11 +15,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from poms.webservice.services import launches, wrapup
+from poms.webservice.services import jobs, launches, wrapup
 from poms.webservice.testing.doors import SETTINGS
 from poms.webservice.testing.fakes import installed_plugins
 from poms.webservice.testing.fixtures import make_service
-from poms.webservice.testing.story import Company, Story
+from poms.webservice.testing.story import FAULTS, Company, Story
 
 STEPS = 120
 FINDABLE = 40
@@ -31,10 +32,10 @@ def make_company(make_database, tmp_path, clock) -> Company:
     return Company(service.core, service.fakes, make_database, clock)
 
 
-def play(company: Company, number: int) -> list[str]:
+def play(company: Company, number: int, faults: Collection[str] = tuple(FAULTS)) -> list[str]:
     """One schedule to its end; what is wrong then."""
     chance = Random(number)
-    story = Story(company, pausing=number % 2 == 0)
+    story = Story(company, pausing=number % 2 == 0, faults=faults)
     for _ in range(STEPS):
         story.random_step(chance)
     story.settle()
@@ -104,18 +105,46 @@ def acknowledges_too_early(monkeypatch) -> None:
     monkeypatch.setattr(launches.launching, "_store", store)
 
 
+def believes_the_first_look(monkeypatch) -> None:
+    """One look at a queue that shows nothing is enough for a second attempt."""
+    monkeypatch.setattr(launches, "_is_confirmed", lambda *arguments: True)
+
+
+def lets_leases_end(monkeypatch) -> None:
+    """Whoever waits for a submit command does not keep its lease, and one look is enough."""
+    believes_the_first_look(monkeypatch)
+    monkeypatch.setattr(launches, "renew", lambda *arguments: None)
+
+
+def believes_an_empty_catalogue(monkeypatch) -> None:
+    """That there is no output at all is believed at once."""
+    monkeypatch.setattr(wrapup, "_doubt", lambda *arguments: "")
+
+
+def takes_in_strangers(monkeypatch) -> None:
+    """Jobs are stored whosever they are."""
+    monkeypatch.setattr(jobs, "_known", lambda session, numbers, experiments: set(numbers))
+
+
+EVERYTHING = tuple(FAULTS)
+
+
 @pytest.mark.faults
-@pytest.mark.parametrize(("mutation", "said"), [
-    (never_asks, "launched more than once"), (forgets_followers, "was never owed"),
-    (acknowledges_too_early, "was told submission")])
-def test_an_engine_that_is_broken_is_found(make_sqlite_database, tmp_path, clock, monkeypatch, mutation, said):
+@pytest.mark.parametrize(("mutation", "said", "faults"), [
+    (never_asks, "launched more than once", EVERYTHING), (forgets_followers, "was never owed", EVERYTHING),
+    (acknowledges_too_early, "was told submission", EVERYTHING),
+    (believes_the_first_look, "launched more than once", ("submit", "blind")),
+    (lets_leases_end, "launched more than once", ("hang",)),
+    (believes_an_empty_catalogue, "was never owed", ("forgetful",)),
+    (takes_in_strangers, "of nobody was taken in", ("strangers",))])
+def test_an_engine_that_is_broken_is_found(make_sqlite_database, tmp_path, clock, monkeypatch, mutation, said, faults):
     """With one safeguard taken out of the engine, a schedule ends badly before long, and says how."""
     company = make_company(make_sqlite_database, tmp_path, clock)
     mutation(monkeypatch)
 
     found: Counter[str] = Counter()
     for number in range(1, FINDABLE):
-        found.update(wrong for wrong in play(company, number) if said in wrong)
+        found.update(wrong for wrong in play(company, number, faults) if said in wrong)
         if found:
             break
 

@@ -95,6 +95,8 @@ def test_no_output_at_all_is_skipped_and_said(world):
                                stage("reco", after={"gen": "%.hist"}, start_when="1 file"))
     number = world.submission(made, "gen")
     world.finish(number)
+    pass_over(world)
+    world.core.clock.advance(wrapup.DOUBT_SECONDS)
 
     pass_over(world)
 

@@ -173,12 +173,44 @@ def test_no_matching_output_is_skipped_and_said(world):
                                    stage("reco", after={"gen": "%.hist"}))
     number = world.submission(campaign, "gen")
     world.finish(number)
+    world.wrap_up()
+    assert "asked once more" in world.get(number).wrapup_message
+    world.core.clock.advance(wrapup.DOUBT_SECONDS)
 
     world.wrap_up()
 
     assert world.status(number) is Status.LOCATED
     assert _owed(world) == []
     assert "no output matches %.hist" in world.events("launch.skipped")[0].data["reason"]
+
+
+@pytest.mark.parametrize("method", ["output_counts", "dependency_files"])
+def test_a_catalogue_that_shows_nothing_for_a_moment_loses_nothing(world, two_stages, method):
+    """An empty answer where there must be output is not believed at once: what follows is launched all the same."""
+    number = world.submission(two_stages, "gen")
+    world.finish(number)
+    world.catalogue().forget(method)
+
+    world.wrap_up()
+    world.wrap_up()
+
+    assert world.status(number) is Status.LOCATED
+    assert [kind for kind, _ in _owed(world)] == ["dependency"]
+    assert world.events("launch.skipped") == []
+
+
+def test_looking_often_does_not_put_off_what_is_doubted(world):
+    """The time for which an empty answer is doubted counts from the first one."""
+    world.catalogue().dataset("raw", 2)
+    campaign = world.campaign_with(stage("gen", dataset="raw", completion="complete"),
+                                   stage("reco", after={"gen": "%.hist"}))
+    number = world.submission(campaign, "gen")
+    world.finish(number)
+    for _ in range(3):
+        world.wrap_up()
+        world.core.clock.advance(wrapup.DOUBT_SECONDS / 2)
+
+    assert world.status(number) is Status.LOCATED
 
 
 @pytest.mark.parametrize("after", [False, True])

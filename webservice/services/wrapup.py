@@ -60,6 +60,9 @@ BATCH = 500
 TOGETHER = 100
 FILES_TOGETHER = 5_000
 SECONDS_TOGETHER = 2
+DOUBT_SECONDS = 15
+"""An empty answer that contradicts what is known otherwise is believed if it is still given after so long."""
+
 TAKEN_OVER_DAYS = 14
 """Rules written later than this after a failure leave it to people."""
 
@@ -119,6 +122,7 @@ class Finding:
     held_because: str = ""
     recovery_position: int | None = None
     skipped: tuple[str, ...] = ()
+    is_doubted: bool = False
     round: recoveries.Round | None = None
 
 
@@ -240,6 +244,9 @@ def judge(core: Core, candidate: Candidate) -> Finding:
     outputs = tuple(data.output_files(view)) if ledger else ()
     states = inputs if ledger or policy is None else tuple(data.file_states(view))
     finding = _followed(core, candidate, data, Finding(decision, counts, inputs, outputs), states)
+    doubt = _doubt(candidate, finding, core.clock())
+    if doubt:
+        return Finding(completion.Decision(False, doubt), counts, is_doubted=True)
     return finding if settings.launch_recovery_jobs else _with(finding, held_because=SWITCHED_OFF)
 
 
@@ -260,6 +267,26 @@ def _followed(core: Core, candidate: Candidate, data: DataBackend, finding: Find
     if policy is not None:
         finding = _with(finding, round=recoveries.judge(core, _failed(candidate, policy), states, data))
     return _what_follows(core, candidate, data, finding)
+
+
+def _doubt(candidate: Candidate, finding: Finding, now: datetime) -> str:
+    """Why it is not believed yet that there is nothing; "" if it is, or if nothing speaks against it.
+
+    A catalogue in trouble may say "no files" instead of "I cannot tell"; what follows would then be left out for good.
+    """
+    submission, counts = candidate.submission, finding.counts
+    approved = candidate.stage.campaign_stage_type == "approval"
+    made = submission.submission_params.get("dataset") if approved else (
+        submission.jobs_completed if counts is None else counts.located)
+    if finding.skipped and made:
+        said = "; ".join(finding.skipped)
+    elif counts is not None and not counts.consumed and any(item.state in _CONSUMED for item in finding.inputs):
+        said = "no input file counts as consumed, though some are"
+    else:
+        return ""
+    said = f"the catalogue is asked once more, as this is unlikely: {said}"
+    before = submission.wrapup_checked_at if submission.wrapup_message == said else None
+    return "" if before is not None and now - before >= timedelta(seconds=DOUBT_SECONDS) else said
 
 
 def store(core: Core, candidate: Candidate, finding: Finding) -> bool:
@@ -286,8 +313,9 @@ def _store(session: Session, candidate: Candidate, finding: Finding, locked: Map
     submission, original = locked[number], locked[candidate.original.submission_id]
     if submission.status_id != Status.COMPLETED:
         return False
+    if not finding.is_doubted or submission.wrapup_message != finding.decision.reason:
+        submission.wrapup_checked_at = now
     submission.wrapup_message = finding.decision.reason
-    submission.wrapup_checked_at = now
     if finding.counts is not None:
         submissions.set_file_counts(session, submission, consumed=finding.counts.consumed,
                                     generated=finding.counts.generated, located=finding.counts.located)
@@ -449,6 +477,8 @@ def _take_over(core: Core, candidate: Candidate, policy: Policy) -> bool:
         return recoveries.record(session, found, locked[number], locked[candidate.original.submission_id], now)
 
 
+_CONSUMED = ("consumed", "completed")
+
 # Statuses in which a submission may still make files; one that is Located may get its last ones late.
 _MAKING = (Status.IDLE, Status.RUNNING, Status.HELD, Status.COMPLETED)
 
@@ -520,6 +550,11 @@ def _go_on(core: Core, candidate: Candidate) -> bool:
     number = candidate.submission.submission_id
     owed, skipped = dependents.at_the_end(core, candidate, core.backends.data(candidate.submission.experiment))
     now, settings = core.clock(), core.settings.experiment(candidate.submission.experiment)
+    doubt = _doubt(candidate, Finding(completion.Decision(True, ""), skipped=tuple(skipped)), now)
+    if doubt:
+        if candidate.submission.wrapup_message != doubt:
+            _note(core, candidate, doubt)
+        return False
     with core.db.write() as session, session.no_autoflush:
         submission = submissions.lock(session, number)
         if not recoveries.stop_waiting(session, number):

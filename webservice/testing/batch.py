@@ -78,12 +78,16 @@ class FakeBatch(Faulty):
         self._texts: dict[tuple[str, str], bytes] = {}
         self._next_cluster = 1
         self._blind_until: datetime | None = None
+        self._lied: set[int] = set()
         self._lock = threading.RLock()
 
     # ---------------------------------------------------------------------------------- for tests
 
     def be_blind(self, until: datetime) -> None:
-        """Say that there is nothing, instead of that it cannot be told, until then: in queue and history alike."""
+        """Say that there is nothing, instead of that it cannot be told, until then: in queue and history alike.
+
+        Asked for one submission never twice in a row: nobody could tell that from the truth.
+        """
         self._blind_until = until
 
     def add_strangers(self) -> None:
@@ -171,9 +175,11 @@ class FakeBatch(Faulty):
 
     def find(self, submission_id: int) -> list[FoundCluster]:
         self._meet("find")
-        if self._is_blind():
+        if self._is_blind() and submission_id not in self._lied:
+            self._lied.add(submission_id)
             return []
         with self._lock:
+            self._lied.discard(submission_id)
             return [FoundCluster(f"{each.cluster}@{SCHEDD}", self._size(each.cluster), each.plan.attempt,
                                  self._projects[each.cluster], each.plan.command)
                     for each in self.accepted if each.plan.submission_id == submission_id]
@@ -218,6 +224,7 @@ class FakeBatch(Faulty):
                     continue
                 self._move(job, target, **({"hold_code": 1, "hold_reason": reason} if action == "hold" else {}))
                 changed += 1
+        self._meet("act, answered")
         return ActResult(changed, unchanged)
 
     def fetch_log(self, batch_id: str, which: Literal["stdout", "stderr", "log"]) -> Iterator[bytes]:

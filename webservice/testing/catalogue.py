@@ -1,7 +1,7 @@
 """A file catalogue in memory, for tests of everything above the ``DataBackend`` interface.
 
 Queries are SAM dimensions (``testing.dimensions``). Tests declare files and tell what jobs did with them
-(``process``); faults are planned by method.
+(``process``); faults are planned by method. ``forget`` lets it say for a while that there is nothing.
 """
 
 from __future__ import annotations
@@ -80,9 +80,22 @@ class FakeCatalogue(Faulty):
         self._used: set[str] = set()
         self._snapshots: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._projects: dict[str, Project] = {}
+        self._empty: dict[str, int] = {}
+        self._lied: set[tuple[str, int]] = set()
         self._lock = threading.RLock()
 
     # ---------------------------------------------------------------------------------- for tests
+
+    def forget(self, method: Literal["output_counts", "dependency_files"], times: int = 1) -> None:
+        """The next answers of a method are that there is nothing, as from a catalogue whose index is being rebuilt.
+
+        Of one submission never twice in a row: nobody could tell that from the truth.
+        """
+        self._empty[method] = times
+
+    def heal(self) -> None:
+        super().heal()
+        self._empty.clear()
 
     def declare(self, name: str, *, run: int | None = None, version: str = "", located: bool = True,
                 parents: Iterable[str] = (), end_time: datetime | None = None, size_bytes: int = 1000,
@@ -222,6 +235,8 @@ class FakeCatalogue(Faulty):
 
     def output_counts(self, submission: SubmissionView) -> FileCounts:
         self._meet("output_counts")
+        if self._forgets("output_counts", submission):
+            return FileCounts(0, 0)
         with self._lock:
             if not submission.project:
                 return self._generated(submission)
@@ -261,6 +276,8 @@ class FakeCatalogue(Faulty):
 
     def dependency_files(self, submission: SubmissionView, patterns: Sequence[str], number: int) -> DerivedDataset:
         self._meet("dependency_files")
+        if self._forgets("dependency_files", submission):
+            return DerivedDataset(sam_queries.named(()), 0)
         wanted = " or ".join(_fragment(pattern) for pattern in patterns)
         wanted = f"({wanted})" if len(patterns) > 1 else wanted
         if submission.stage_type == "approval" and submission.dataset:
@@ -287,6 +304,16 @@ class FakeCatalogue(Faulty):
         return Health(True, "in memory", self.clock(), {"files": float(len(self._files))})
 
     # ------------------------------------------------------------------------------------ inside
+
+    def _forgets(self, method: str, submission: SubmissionView) -> bool:
+        asked = (method, submission.submission_id)
+        with self._lock:
+            if not self._empty.get(method) or asked in self._lied:
+                self._lied.discard(asked)
+                return False
+            self._empty[method] -= 1
+            self._lied.add(asked)
+            return True
 
     def _evaluate(self, query: str) -> list[int]:
         with self._lock:

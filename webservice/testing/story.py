@@ -8,7 +8,7 @@ never started, things stuck.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
@@ -21,7 +21,7 @@ from poms.webservice.agent import upkeep
 from poms.webservice.db import Database
 from poms.webservice.errors import PomsError
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import AgentTask, CampaignDependency, Experiment, Launch, Schedule, Submission
+from poms.webservice.model import AgentTask, CampaignDependency, Experiment, Job, Launch, Schedule, Submission
 from poms.webservice.rules.permissions import SUPERUSER
 from poms.webservice.rules.statuses import FINAL, LIVE, Status
 from poms.webservice.services import launches, schedules
@@ -38,7 +38,15 @@ PLACE = f"{EXPERIMENT}/production"
 BATCH_METHODS = ("environment", "submit", "find", "snapshot", "departed", "jobs", "act")
 CATALOGUE_METHODS = ("count", "list", "define", "definition", "snapshot", "output_counts", "file_states",
                      "output_files", "recovery_files", "dependency_files", "job_environment")
+FAULTS = {"batch": 1, "catalogue": 1, "submit": 3, "death": 4, "cut": 1, "repeat": 1, "log": 1, "clock": 1, "hang": 1,
+          "slow": 1, "blind": 2, "forgetful": 2, "strangers": 1, "pause": 3}
+"""Every kind of fault, and how often it is planned compared with the others."""
+
 ROUNDS_TO_REST = 100
+BLIND_SECONDS = 25
+"""How long the batch system shows nothing. Longer than half a minute, and nobody could tell it from the truth."""
+
+RENEWAL_SECONDS = 30
 SECOND_AGENT_SECONDS = 5
 """By how much the clock of the second host is ahead."""
 
@@ -131,12 +139,13 @@ class Request:
 class Story:
     """Slices that feed themselves, a merge, an approval and what is behind it, and a stage with a schedule.
 
-    ``pausing``: an agent may also sleep through its lease in the middle of a submit, and go on then.
+    ``pausing``: an agent may also sleep through its lease in the middle of a submit, and go on then. ``faults``: only
+    these happen.
     """
 
-    def __init__(self, company: Company, *, pausing: bool = False) -> None:
+    def __init__(self, company: Company, *, pausing: bool = False, faults: Collection[str] = tuple(FAULTS)) -> None:
         self.company, self.clock, self.fakes = company, company.clock, company.fakes
-        self.pausing = pausing
+        self.pausing, self.faults = pausing, [each for each in faults if pausing or each != "pause"]
         self.fakes.reset()
         # A script that goes on while its agent sleeps is one that does not die with its caller.
         self.fakes.transport.dies_with_caller = not pausing
@@ -225,11 +234,19 @@ class Story:
         each.attempt(lambda: each.claims.extend(launches.claim(each.world.core, each.owner, limit)))
 
     def work(self, worker: int) -> None:
-        """An agent brings the oldest launch that it claimed as far as it goes; with none it claims first."""
+        """An agent brings the oldest launch that it claimed as far as it goes; with none it claims first.
+
+        Several that are owed are settled together, and are then anybody's.
+        """
         each = self.workers[worker]
         if not each.claims:
             self.claim(worker)
-        if each.claims:
+        owed = [claimed for claimed in each.claims if claimed.state == "owed"]
+        if len(owed) > 1:
+            each.claims = [claimed for claimed in each.claims if claimed.state != "owed"]
+            self.tally["owed launches settled together"] += len(owed)
+            each.attempt(lambda: each.claims.extend(launches.settle(each.world.core, owed)))
+        elif each.claims:
             claimed = each.claims.pop(0)
             each.attempt(lambda: launches.work_on(each.world.core, claimed))
 
@@ -274,29 +291,59 @@ class Story:
             batch.end(number, state, chance.randrange(1, 3))
 
     def break_something(self, chance: Random) -> None:
-        """Plan a fault: a silent system, a lost or refused submit, somebody who dies or loses the database."""
-        what = chance.choice(("batch", "catalogue", *["submit"] * 3, *["death"] * 4, "cut", "repeat", "log", "clock",
-                              *["pause"] * 3 * self.pausing))
-        if what == "batch":
-            self.fakes.batch.fail(chance.choice(BATCH_METHODS), times=chance.randrange(1, 4))
-        elif what == "catalogue":
-            self.fakes.catalogue(EXPERIMENT).fail(chance.choice(CATALOGUE_METHODS), times=chance.randrange(1, 4))
-        elif what == "submit":
-            self.fakes.batch.answer(chance.choice(("lost", "lost", "lost-before", "refused")))
-        elif what == "pause":
-            self.fakes.batch.plan("submit", lambda: self._taken_over(chance.randrange(2)))
-        elif what == "repeat":
-            self._forget_cursors()
-        elif what == "log":
-            self._close_logs()
-        elif what == "clock":
-            self.wait(chance.choice((-3600, 3600, -5)))
-        elif what == "cut" and self.world.core.db.is_postgresql:
-            chance.choice(self.company.everybody()).cut_at_commit(chance.randrange(1, 5))
-        else:
+        """Plan a fault: a system that is silent, slow or lies, a submit that is lost, somebody who dies or sleeps."""
+        what = chance.choice([each for each in self.faults for _ in range(FAULTS[each])])
+        if what == "cut" and not self.world.core.db.is_postgresql:
             what = "death"
-            chance.choice(self.company.everybody()).die_at_commit(chance.randrange(1, 5), after=chance.random() < 0.5)
+        getattr(self, f"_plan_{what}")(chance)
         self.tally[f"fault planned: {what}"] += 1
+
+    def _plan_batch(self, chance: Random) -> None:
+        self.fakes.batch.fail(chance.choice(BATCH_METHODS), times=chance.randrange(1, 4))
+
+    def _plan_catalogue(self, chance: Random) -> None:
+        self.fakes.catalogue(EXPERIMENT).fail(chance.choice(CATALOGUE_METHODS), times=chance.randrange(1, 4))
+
+    def _plan_submit(self, chance: Random) -> None:
+        self.fakes.batch.answer(chance.choice(("lost", "lost", "lost-before", "refused")))
+
+    def _plan_pause(self, chance: Random) -> None:
+        self.fakes.batch.plan("submit", lambda: self._taken_over(chance.randrange(2)))
+
+    def _plan_hang(self, chance: Random) -> None:
+        self.fakes.batch.plan("submit", lambda: self._hung(chance.randrange(2)))
+
+    def _plan_slow(self, chance: Random) -> None:
+        """What was asked for is done, but the answer comes too late for whoever asked."""
+        if chance.random() < 0.5:
+            self.fakes.batch.fail("act, answered")
+        else:
+            self.fakes.catalogue(EXPERIMENT).fail("define, answered")
+
+    def _plan_blind(self, chance: Random) -> None:
+        self.fakes.batch.be_blind(self.clock() + timedelta(seconds=BLIND_SECONDS))
+
+    def _plan_forgetful(self, chance: Random) -> None:
+        self.fakes.catalogue(EXPERIMENT).forget(
+            "output_counts" if chance.random() < 0.2 else "dependency_files")
+
+    def _plan_strangers(self, chance: Random) -> None:
+        self.fakes.batch.add_strangers()
+
+    def _plan_repeat(self, chance: Random) -> None:
+        self._forget_cursors()
+
+    def _plan_log(self, chance: Random) -> None:
+        self._close_logs()
+
+    def _plan_clock(self, chance: Random) -> None:
+        self.wait(chance.choice((-3600, 3600, -5)))
+
+    def _plan_cut(self, chance: Random) -> None:
+        chance.choice(self.company.everybody()).cut_at_commit(chance.randrange(1, 5))
+
+    def _plan_death(self, chance: Random) -> None:
+        chance.choice(self.company.everybody()).die_at_commit(chance.randrange(1, 5), after=chance.random() < 0.5)
 
     def random_step(self, chance: Random) -> None:
         """Any step, the frequent ones more often."""
@@ -326,6 +373,9 @@ class Story:
     def settle(self) -> None:
         """Heal everything and let agents and jobs go on until nothing changes any more."""
         self._heal()
+        if "forgetful" in self.faults:
+            # Most of what follows something follows now: let there be a lie among the answers.
+            self.fakes.catalogue(EXPERIMENT).forget("dependency_files")
         self._end_schedule()
         for turn in range(ROUNDS_TO_REST):
             self.clock.advance(400 if turn < ROUNDS_TO_REST // 2 else timedelta(days=1).total_seconds())
@@ -350,7 +400,7 @@ class Story:
         """Everything that must not be, in words; empty if the story ended well."""
         return [*self.troubles, *(said for door in self.doors for said in door.troubles), *self._lost(),
                 *self._duplicates(), *self._owed(), *self._stuck(), *self._left_behind(), *self._unordered(),
-                *self.world.sums_differ()]
+                *self._invented(), *self.world.sums_differ()]
 
     # -------------------------------------------------------------------------------- what is checked
 
@@ -405,6 +455,13 @@ class Story:
                 found.append(f"the history of submission {item.submission_id} goes backwards: {times}")
         return found
 
+    def _invented(self) -> list[str]:
+        """Jobs that are not ours."""
+        with self.world.core.db.read() as session:
+            found = session.scalars(select(Job.batch_id).where(
+                Job.submission_id.not_in(select(Submission.submission_id)))).all()
+        return [f"job {batch_id} of nobody was taken in" for batch_id in found]
+
     # ------------------------------------------------------------------------------------------ inside
 
     def _ask(self, door: int, request: Request) -> None:
@@ -435,6 +492,22 @@ class Story:
         self.claim(worker, 5)
         while self.workers[worker].claims:
             self.work(worker)
+
+    def _hung(self, worker: int) -> None:
+        """A submit command takes until its time limit and is ended. Its launch stays its agent's; others go on."""
+        begun = [row for row in self.world.launches(state="queued") if row.attempt]
+        held = [Claim(row.launch_id, row.experiment, row.state, row.lease_epoch, row.attempt, row.submission_id)
+                for row in begun if row.lease_until is not None]
+        limit = self.world.core.settings.agent.launch_timeout_seconds
+        for _ in range(int(limit / RENEWAL_SECONDS)):
+            self.wait(RENEWAL_SECONDS)
+            launches.renew(self.world.core, held)
+        other = self.workers[worker]
+        if not other.claims:
+            self.claim(worker, 1)
+        if other.claims:
+            self.work(worker)
+        self.fakes.batch.answer("lost" if worker else "lost-before")
 
     def _forget_cursors(self) -> None:
         """All that the batch system ever told is told again, as when a history is read anew."""
