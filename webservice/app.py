@@ -37,6 +37,7 @@ from poms.webservice.handlers import (
     legacy_launches,
     lists,
     openapi,
+    previews,
     render,
     schedules,
     stages,
@@ -55,7 +56,7 @@ from poms.webservice.services.core import Core
 log = logging.getLogger(__name__)
 
 GROUPS = tuple(module.routes for module in (home, campaigns, editor, stages, schedules, submissions, jobs, launches,
-                                            uploads, watches, blocks, figures, lists, legacy, legacy_edits,
+                                            previews, uploads, watches, blocks, figures, lists, legacy, legacy_edits,
                                             legacy_campaigns, legacy_launches))
 ROUTES = (*GROUPS, openapi.describing(GROUPS))
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from poms.webservice.errors import Invalid, NotFound
-from poms.webservice.interfaces import JobState
+from poms.webservice.interfaces import JobState, LaunchPlan
 from poms.webservice.model import Base, CampaignStage, Membership
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION
 from poms.webservice.services import campaigns, holds, launching, previews, schedules, wrapup
@@ -182,6 +182,15 @@ def test_files_of_a_large_dataset_are_counted_and_only_the_first_listed(world):
     shown = previews.of_launch(world.core, campaign.owner, launching.by_hand(campaign.stage("gen"), "k"))
 
     assert (shown.input.count, len(shown.input.first), shown.jobs) == (500, previews.FIRST_FILES, 12)
+
+
+def test_what_lets_jobs_write_to_a_catalogue_is_not_shown():
+    """The address with its key is in the environment of the launch, and not in the text that people see."""
+    plan = LaunchPlan(1, 1, "sbnd", "sbnd", "production", "olive", "gpvm01", "sbndpro", "setup", "run", (
+        ("SAM_WEB_BASE_URL", "https://poms/sam/sbnd/key-s3cret/api"), ("GROUP", "sbnd")))
+
+    assert "s3cret" not in previews.text_of(plan)
+    assert "export GROUP=sbnd" in previews.text_of(plan)
 
 
 def test_who_would_be_allowed_is_told_for_each_role(world):

@@ -42,6 +42,11 @@ ROUTES = frozenset(
         "agents",
         "openapi",
         "preview",
+        "preview_recovery",
+        "preview_following",
+        "preview_schedule",
+        "preview_campaign",
+        "preview_stages",
         "download",
         "search",
         "dashboard",
@@ -59,11 +64,14 @@ ROUTES = frozenset(
         "list_columns",
         "login_setup_save",
         "login_setup_act",
+        "login_setup_test",
+        "login_setup_log",
         "job_type_save",
         "job_type_act",
         "stages_switch",
         "launch_stage",
         "launch_campaign",
+        "launch_stages",
         "jobs_act",
         "upload",
         "recover",
@@ -166,6 +174,19 @@ DIFF = [
 PROBLEMS = [
     {"field": "detsim/cs_split_type", "line": 31, "message": "nothing is called “drainign”. Did you mean drainingn?"},
     {"field": "reco/vo_role", "line": None, "message": "is needed: Production or Analysis"},
+]
+FILES = {
+    "count": 394,
+    "query": "defname: mc2026a_detsim with limit 400",
+    "first": [{"name": "mc2026a_detsim_00001.root", "bytes": 2_100_000_000}, {"name": "<b>odd</b>", "bytes": None}],
+}
+SLICES = [
+    {"dataset": "mc2026a_detsim_slice_4", "files": 400, "query": "defname: mc2026a_detsim with limit 400"},
+    {"dataset": "mc2026a_detsim_slice_5", "files": None, "query": ""},
+]
+ALLOWED = [
+    {"role": "analysis", "why_not": "only the one who made it"},
+    {"role": "production", "why_not": ""},
 ]
 RECOVERIES = [
     {"name": "process_status", "description": "files whose job did not end well", "overrides": ""},
@@ -1272,6 +1293,17 @@ def launch_log() -> dict[str, Any]:
     )
 
 
+def login_setup_log() -> dict[str, Any]:
+    return launch_log() | {
+        "title": "Test of sbndpro_gpvm_el9",
+        "path": [{"text": "Login setups", "url": url("login_setups")}],
+        "state_now": "Completed",
+        "facts": ["sbndgpvm05.fnal.gov as sbndpro", "no jobs", "Login and setup work, and jobsub_submit is there."],
+        "submission_id": None,
+        "may": {"abort": False},
+    }
+
+
 def job() -> dict[str, Any]:
     return frame(
         job={
@@ -1352,6 +1384,10 @@ def launch_preview() -> dict[str, Any]:
         problems=[],
         recoveries=RECOVERIES,
         rules=RULES,
+        files=FILES,
+        slices=SLICES,
+        allowed=ALLOWED,
+        environment=[{"name": "GROUP", "value": "sbnd"}, {"name": "POMS_LAUNCHER", "value": "lortiz"}],
         file_count=394,
         job_count=394,
         hold_text="",
@@ -1369,8 +1405,105 @@ def launch_preview_refused() -> dict[str, Any]:
         "diff": [],
         "recoveries": [],
         "job_count": None,
+        "files": None,
+        "slices": None,
+        "environment": [],
         "test": True,
     }
+
+
+def preview_launch(**more: Any) -> dict[str, Any]:
+    return {
+        "what": "launch",
+        "what_text": "would be launched",
+        "state": "Located",
+        "why": "",
+        "occasion": "",
+        "at": None,
+        "by": "lortiz",
+        "kind": "manual",
+        "test": False,
+        "stage": stage()["stage"],
+        "problems": [],
+        "command": COMMAND,
+        "dataset": "mc2026a_bnb_nu_cosmic_detsim_wiremod_slice_4",
+        "runs_on": "sbndgpvm05.fnal.gov as sbndpro",
+        "setup": "source setup_sbnd.sh",
+        "text": COMMAND,
+        "environment": [{"name": "GROUP", "value": "sbnd"}, {"name": "POMS_LAUNCHER", "value": "lortiz"}],
+        "defines": [{"name": "mc2026a_detsim_slice_4", "query": "defname: mc2026a_detsim with limit 400"}],
+        "jobs": 394,
+        "files": FILES,
+        "files_unknown": "",
+        "slices": SLICES,
+        **more,
+    }
+
+
+def previews(**more: Any) -> dict[str, Any]:
+    return frame(
+        page_url=url("preview_stages", campaign_stage_id=10386),
+        **{
+            "title": "Launch of 4 stages",
+            "text": "Each is launched for itself; what one of them feeds follows besides.",
+            "notes": ["Left out: caf: no output matches %.caf.root"],
+            "problems": [],
+            "back": url("campaign", campaign_id=2417),
+            "groups": [
+                {
+                    "title": "As soon as it is Located",
+                    "text": "",
+                    "launches": [
+                        preview_launch(),
+                        preview_launch(what="hold", what_text="would be kept for later", state="Held", at=ago(hours=-3),
+                                       why="Campaign mc2026a launches currently held", jobs=None, slices=None),
+                        preview_launch(what="fail", what_text="cannot be launched like this", state="LaunchFailed",
+                                       problems=PROBLEMS, command="", text="", defines=[], files=None, dataset="",
+                                       environment=[], slices=None, runs_on="", jobs=None),
+                        preview_launch(what="wait", what_text="would be tried again", state="overdue", why="silent",
+                                       command="", text="", defines=[], files=None, files_unknown="no answer",
+                                       environment=[], slices=None, runs_on="", jobs=None),
+                    ],
+                }
+            ],
+            "effects": [],
+            "choices": [
+                {"text": "process_status", "note": "12 files", "url": url("preview_recovery"), "current": True},
+                {"text": "consumed_status", "note": "3 files", "url": url("preview_recovery"), "current": False},
+                {"text": "added_files", "note": "0 files", "url": "", "current": False},
+            ],
+            "stage_choices": [{"id": 1, "name": "gen", "first": True}, {"id": 2, "name": "reco", "first": False}],
+            "allowed": [{"stage": "detsim", "roles": ALLOWED}, {"stage": "reco", "roles": ALLOWED}],
+            "action": {
+                "url": url("launch_stages"),
+                "label": "Launch 2 stages",
+                "fields": {"campaign_stage_id": [1, 2]},
+            },
+            **more,
+        },
+    )
+
+
+def previews_of_change() -> dict[str, Any]:
+    return previews(
+        title="Changed job type detsim",
+        groups=[],
+        choices=[],
+        stage_choices=[],
+        allowed=[],
+        action=None,
+        effects=[
+            {"stage": "detsim", "launch_id": None, "changed": True, "url": url("stage"), "diff": DIFF[2:], "why": "",
+             "before": "would be launched", "after": "would be launched"},
+            {"stage": "reco", "launch_id": 51, "changed": True, "url": "", "diff": [], "why": "held for a downtime",
+             "before": "would be launched", "after": "would be kept for later"},
+        ],
+    )
+
+
+def previews_of_nothing() -> dict[str, Any]:
+    return previews(groups=[], choices=[], stage_choices=[], allowed=[], action=None, notes=["Nothing follows."],
+                    problems=PROBLEMS, text="")
 
 
 def held_launches() -> dict[str, Any]:
@@ -1596,15 +1729,23 @@ def block_list(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
+def tested(state: str, message: str, **when: int) -> dict[str, Any]:
+    return {"state": state, "message": message, "at": ago(**when),
+            "url": url("login_setup_log", login_setup_id=7, test_id=3)}
+
+
 def login_setups() -> dict[str, Any]:
-    more = {"host": "sbndgpvm05.fnal.gov", "account": "sbndpro", "setup": "source /cvmfs/sbnd/setup.sh; setup x"}
-    generic = {"url": "", "shared": True, "used": 0, "may": {"modify": False}}
+    passed = tested("passed", "Login and setup work, and jobsub_submit is there.", hours=2)
+    failed = tested("failed", "The setup ended with exit status 1; the log says more.", days=4)
+    more = {"host": "sbndgpvm05.fnal.gov", "account": "sbndpro", "setup": "source /cvmfs/sbnd/setup.sh; setup x",
+            "test": passed}
+    generic = {"url": "", "shared": True, "used": 0, "may": {"modify": False}, "test": None}
     return block_list(
         "login_setup",
         [
             block_row("login_setup", 7, "sbndpro_gpvm_el9", **more),
             block_row("login_setup", 1, "generic", **more | generic),
-            block_row("login_setup", 9, "old", **more | {"active": False, "account": "", "setup": ""}),
+            block_row("login_setup", 9, "old", **more | {"active": False, "account": "", "setup": "", "test": failed}),
         ],
     )
 
@@ -1678,10 +1819,31 @@ def login_setup() -> dict[str, Any]:
             },
         ],
         use_count=412,
+        tests=[
+            tested("running", "") | {"id": 5, "tester": "lortiz", "asked_at": ago(seconds=9), "ended_at": None,
+                                     "seconds": None},
+            tested("passed", "Login and setup work, and jobsub_submit is there.")
+            | {"id": 4, "tester": "mruiz", "asked_at": ago(hours=2), "ended_at": ago(hours=2), "seconds": 4.2},
+            tested("failed", "The host key of sbndgpvm05.fnal.gov is not in known_hosts. Add it after comparing it.")
+            | {"id": 3, "tester": "mruiz", "asked_at": ago(days=4), "ended_at": ago(days=4), "seconds": 0.3},
+        ],
+        credentials=[
+            {"kind": "proxy", "whose": "sbnd as production", "well": True, "problem": "",
+             "expires_at": NOW + timedelta(hours=11), "note": ""},
+            {"kind": "token", "whose": "sbnd as production", "well": True, "problem": "",
+             "expires_at": NOW + timedelta(hours=2), "note": "for /sbnd, /sbnd/production"},
+            {"kind": "vault token", "whose": "sbnd as production", "well": False, "expires_at": None, "note": "",
+             "problem": "The vault token of sbnd as production was stored 6 days ago; it may be 5 days old. Ask "
+             "whoever looks after /var/lib/poms/credentials/sbnd.vault to renew it."},
+        ],
         others=["generic", "sbndpro_gpvm_el8"],
         recovery_kinds=[],
-        may={"modify": True, "create": True, "delete": False},
+        may={"modify": True, "create": True, "delete": False, "test": True},
     )
+
+
+def login_setup_untested() -> dict[str, Any]:
+    return login_setup() | {"tests": [], "credentials": []}
 
 
 def login_setup_unused() -> dict[str, Any]:
@@ -1689,7 +1851,7 @@ def login_setup_unused() -> dict[str, Any]:
 
 
 def login_setup_of_others() -> dict[str, Any]:
-    return login_setup() | {"may": {"modify": False, "create": False, "delete": False}}
+    return login_setup() | {"may": {"modify": False, "create": False, "delete": False, "test": False}}
 
 
 def login_setup_refused() -> dict[str, Any]:
@@ -2086,10 +2248,14 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("submission", submission_snapshots),
         ("submission", submission_events),
         ("launch_log", launch_log),
+        ("launch_log", login_setup_log),
         ("job", job),
         ("job", job_without_log),
         ("launch_preview", launch_preview),
         ("launch_preview", launch_preview_refused),
+        ("previews", previews),
+        ("previews", previews_of_change),
+        ("previews", previews_of_nothing),
         ("held_launches", held_launches),
         ("held_launches", held_launches_none),
         ("file_uploads", file_uploads),
@@ -2113,6 +2279,7 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("job_types", job_types),
         ("job_types", job_types_none),
         ("login_setup", login_setup),
+        ("login_setup", login_setup_untested),
         ("login_setup", login_setup_unused),
         ("login_setup", login_setup_of_others),
         ("login_setup", login_setup_refused),

@@ -7,7 +7,7 @@ each launch is worked out by the functions that make it (``launching``, ``wrapup
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
@@ -122,9 +122,17 @@ def of_campaign(core: Core, actor: Actor, campaign_id: int, request_key: str, *,
 
 def of_stages(core: Core, actor: Actor, stage_ids: Sequence[int], request_key: str, *,
               test: bool = False) -> list[Foreseen]:
-    """The launches of several stages, in the order given."""
+    """The launches of several stages, in the order given. Raises Invalid for too many."""
+    require_few(stage_ids)
     return [of_launch(core, actor, launching.by_hand(number, request_key, test=test))
             for number in dict.fromkeys(stage_ids)]
+
+
+def require_few(stage_ids: Collection[int]) -> None:
+    """Raise Invalid if these are more stages than are launched at once."""
+    if len(stage_ids) > MOST_STAGES:
+        raise Invalid(f"{len(stage_ids):,} stages are too many at once; choose up to {MOST_STAGES}.",
+                      field="campaign_stage_id")
 
 
 # ---------------------------------------------------------------------------- after a submission
@@ -353,8 +361,9 @@ def _foresee(core: Core, actor: Actor, request: LaunchRequest, found: Found, *, 
         prepared = launching.preview(core, actor, request, found=found, piece=piece)
     except PomsError as condition:
         return replace(_stopped(request, found.stage, condition), launcher=actor.username)
+    kept = prepared.hold_reason or (prepared.scout.why_waits if prepared.scout and prepared.scout.waits_for else "")
     foreseen = Foreseen(
-        request, found.stage, "hold" if prepared.hold_reason else "launch", prepared.hold_reason,
+        request, found.stage, "hold" if kept else "launch", kept,
         launcher=actor.username, prepared=prepared, defines=_defines(request, prepared),
         slices=tuple(coming) if coming is not None else None)
     return _with_input(core, foreseen)
@@ -372,10 +381,15 @@ def _stopped(request: LaunchRequest, stage: CampaignStage, condition: PomsError)
 
 
 def _defines(request: LaunchRequest, prepared: Prepared) -> Pairs:
+    """Of what the launch is cut from, and of the part that goes ahead as a scout; its input comes last."""
+    made, piece, scout = [], prepared.slice, prepared.scout
     if request.define:
-        return ((request.dataset_override, request.define),)
-    piece = prepared.slice
-    return ((piece.dataset, piece.query),) if piece is not None and piece.query else ()
+        made.append((request.dataset_override, request.define))
+    elif piece is not None and piece.query:
+        made.append((piece.dataset, piece.query))
+    if scout is not None and scout.dataset:
+        made.append((scout.dataset, scout.query))
+    return tuple(made)
 
 
 def _with_input(core: Core, foreseen: Foreseen) -> Foreseen:
@@ -391,7 +405,7 @@ def _with_input(core: Core, foreseen: Foreseen) -> Foreseen:
             if data.definition(dataset) is None:
                 return replace(foreseen, input_unknown="the catalogue knows no definition of this name")
             query = data.dataset_query(dataset)
-        known = prepared.slice.files if prepared.slice is not None else None
+        known = prepared.slice.files if prepared.slice is not None and len(foreseen.defines) < 2 else None
         count = data.count(query) if known is None else known
         names = data.list(query, limit=FIRST_FILES)
         sizes = data.sizes(names)

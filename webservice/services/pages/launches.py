@@ -11,19 +11,21 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from poms.webservice import __version__
-from poms.webservice.errors import Invalid, PomsError, Problem
+from poms.webservice.errors import NotAllowed, PomsError, Problem
 from poms.webservice.interfaces import LaunchPlan
 from poms.webservice.model import AgentTask, Campaign, CampaignStage, Experiment, Launch, ServiceSetting
 from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recoveries import RECOVERY_WORDS
-from poms.webservice.services import launching, tasks
+from poms.webservice.services import credentials, launching, previews, tasks
 from poms.webservice.services.campaigns import diff_lines
 from poms.webservice.services.core import Core
-from poms.webservice.services.launching import LaunchRequest, Prepared
 from poms.webservice.services.list_columns import columns_of
 from poms.webservice.services.pages.common import Url, counted, names_of
+from poms.webservice.services.pages.previews import allowed_of, launch_of
 from poms.webservice.services.pages.recoveries import rules_panel
+from poms.webservice.services.previews import Foreseen
+from poms.webservice.services.scouts import Part
 
 PAGE = 50
 
@@ -99,48 +101,51 @@ def launch_gate(session: Any, actor: Actor) -> dict[str, Any]:
 
 def preview_page(core: Core, actor: Actor, url: Url, stage_id: int, *, test: bool = False,
                  dataset: str = "") -> dict[str, Any]:
-    """What launching a stage would do, from the same code as the launch; nothing is written."""
+    """What launching a stage would do, from the same code as the launch; nothing is written. Raises NotAllowed."""
     key = uuid.uuid4().hex
-    request = LaunchRequest(stage_id=stage_id, key=key, kind="test" if test else "manual", test=test,
-                            dataset_override=dataset)
-    problems: list[Problem] = []
-    prepared = None
-    try:
-        prepared = launching.preview(core, actor, request)
-    except Invalid as invalid:
-        problems = list(invalid.problems)
-    except launching.NoMoreSplits as end:
-        problems = [Problem("cs_split_type", str(end))]
+    foreseen = previews.of_launch(core, actor, launching.by_hand(stage_id, key, test=test, dataset=dataset))
+    if foreseen.what == "refuse":
+        raise NotAllowed(foreseen.why)
+    stage, plan, files = foreseen.stage, foreseen.plan, foreseen.input.count if foreseen.input else None
+    problems = list(foreseen.problems)
+    if plan is None and not problems:
+        problems = [Problem("cs_split_type" if foreseen.what == "skip" else "", foreseen.why)]
     with core.db.read() as session:
-        stage = launching.load_stage(session, stage_id, actor.experiment)
         rules = rules_panel(core, session, stage)
         last = session.scalar(select(Launch).where(Launch.campaign_stage_id == stage_id, Launch.plan.is_not(None))
                               .order_by(Launch.launch_id.desc()).limit(1))
     refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
-    files = _file_count(core, stage, prepared.dataset) if prepared else None
-    plan = prepared.plan_for(0) if prepared else None
-    campaign = stage.campaign
+    launch, campaign = launch_of(foreseen, url), stage.campaign
     return {
-        "stage": {"id": stage_id, "name": stage.name, "url": url("stage", campaign_stage_id=stage_id),
-                  "campaign": {"name": campaign.name if campaign else "",
-                               "url": url("campaign", campaign_id=stage.campaign_id) if campaign else ""}},
+        "stage": {**launch["stage"], "campaign": {
+            "name": campaign.name if campaign else "",
+            "url": url("campaign", campaign_id=stage.campaign_id) if campaign else ""}},
         "figures": [{"label": "Input files", "value": "–" if files is None else f"{files:,}"},
-                    {"label": "Dataset", "value": (prepared.dataset if prepared else "") or "none"}],
-        "test": test, "problems": problems, "file_count": files, "job_count": None, "launch_key": key, "dataset": None,
-        "command": plan.command if plan else "",
-        "runs_on": f"{plan.host or 'this host'} as {plan.account or 'the service'}" if plan else "",
-        "environment": [{"name": name, "value": value} for name, value in plan.environment if "key-" not in value]
-        if plan else [],
+                    {"label": "Dataset", "value": launch["dataset"].replace("None", "") or "none"},
+                    *([{"label": "Jobs", "value": f"{foreseen.jobs:,}"}] if foreseen.jobs else [])],
+        "test": test, "problems": problems, "file_count": files, "job_count": foreseen.jobs, "launch_key": key,
+        "dataset": _to_define(foreseen), "files": launch["files"], "slices": launch["slices"],
+        "allowed": allowed_of(stage), "command": launch["command"], "runs_on": launch["runs_on"],
+        "environment": launch["environment"], "text": launch["text"],
         "diff": _difference(last, plan), "last": {
             "id": last.submission_id, "at": last.created, "url": url("submission", submission_id=last.submission_id),
         } if last else None,
-        "checks": _checks(prepared, stage, files),
+        "checks": _checks(foreseen),
         "recoveries": [{"name": entry.recovery_type, "description": RECOVERY_WORDS.get(entry.recovery_type, ""),
                         "overrides": " ".join(f"{name}{value}" for name, value in entry.param_overrides)}
                        for entry in stage.job_type.recoveries],
         "rules": rules,
-        "hold_text": prepared.hold_reason if prepared else "", "may": {"launch": refusal is None and not problems},
+        "hold_text": foreseen.why if foreseen.what == "hold" else "",
+        "may": {"launch": refusal is None and not problems},
     }
+
+
+def _to_define(foreseen: Foreseen) -> dict[str, str] | None:
+    """The dataset that would be declared."""
+    if not foreseen.defines:
+        return None
+    name, query = foreseen.defines[-1]
+    return {"name": name, "query": query, "note": ""}
 
 
 def _difference(last: Launch | None, plan: LaunchPlan | None) -> list[dict[str, str]]:
@@ -150,31 +155,32 @@ def _difference(last: Launch | None, plan: LaunchPlan | None) -> list[dict[str, 
     return diff_lines(*(f"{command}\n".replace(" ", "\n") for command in (last.plan["command"], plan.command)))
 
 
-def _checks(prepared: Prepared | None, stage: CampaignStage, files: int | None) -> list[dict[str, Any]]:
+def _checks(foreseen: Foreseen) -> list[dict[str, Any]]:
     """What was looked at before the launch, each with its finding."""
+    prepared, found = foreseen.prepared, foreseen.input
     if prepared is None:
         return []
     checks = [{"ok": not prepared.hold_reason, "text": "Launches are allowed", "note": prepared.hold_reason},
               {"ok": True, "text": "Every name in the command is known", "note": ""}]
     if prepared.learned:
         checks.append({"ok": True, "text": f"Begins with {prepared.learned}", "note": "earlier jobs needed it"})
-    if prepared.dataset:
-        note = "the catalogue knows no definition of this name" if files is None else counted(files, "file")
-        checks.append({"ok": bool(files), "text": f"Dataset {prepared.dataset} has files", "note": note})
-    elif stage.campaign_stage_type != "generator":
+    if prepared.scout is not None:
+        checks.append(_scouted(prepared.scout))
+    if prepared.dataset and not (prepared.scout and prepared.scout.dataset):
+        note = counted(found.count, "file") if found is not None else foreseen.input_unknown
+        checks.append({"ok": bool(found and found.count), "text": f"Dataset {prepared.plan.dataset} has files",
+                       "note": note})
+    elif foreseen.stage.campaign_stage_type != "generator":
         checks.append({"ok": False, "text": "A dataset is given", "note": "only generators run without input"})
     return checks
 
 
-def _file_count(core: Core, stage: CampaignStage, dataset: str) -> int | None:
-    """Files in the dataset, None if there is no such definition or the catalogue does not say."""
-    if not dataset:
-        return None
-    data = core.backends.data(stage.experiment)
-    try:
-        return data.count(data.dataset_query(dataset)) if data.definition(dataset) is not None else None
-    except PomsError:
-        return None
+def _scouted(part: Part) -> dict[str, Any]:
+    """What goes first, or for what the launch would wait."""
+    if part.waits_for:
+        return {"ok": False, "text": "It would wait for a scout", "note": part.why_waits}
+    return {"ok": True, "text": f"A scout goes ahead on {counted(len(part.files), 'file')}",
+            "note": f"{counted(part.total - len(part.files), 'file')} wait until its jobs have ended: {part.rule}"}
 
 
 def agents_page(core: Core, actor: Actor) -> dict[str, Any]:
@@ -188,6 +194,7 @@ def agents_page(core: Core, actor: Actor) -> dict[str, Any]:
             .where(launch.state.in_(("owed", "queued")), launch.experiment == actor.experiment)).one()
     systems = [_health(core, actor.experiment, kind, title)
                for kind, title in (("jobs", "batch system"), ("data", "file catalogue"))]
+    systems += _credentials(core, actor)
     shown = [_task(core, row) for row in rows]
     well = bool(shown) and all(task["well"] for task in shown) and all(system["well"] for system in systems)
     seen: dict[str, Any] = {}
@@ -213,6 +220,16 @@ def _task(core: Core, row: AgentTask) -> dict[str, Any]:
             "does": _DOES.get(row.name.partition(":")[0], ""), "error": row.error or "", "error_at": row.failed_at,
             "message": row.message or "", "every_seconds": tasks.interval_seconds(core, row.name),
             "well": tasks.is_well(core, row)}
+
+
+def _credentials(core: Core, actor: Actor) -> list[dict[str, Any]]:
+    """The experiment's credentials, and in the analysis role one's own: how long they are good, or what is wrong."""
+    role = permissions.ANALYSIS if actor.role == permissions.ANALYSIS else permissions.PRODUCTION
+    return [{"name": state["kind"], "kind": state["whose"], "well": state["well"], "checked_at": core.clock(),
+             "message": state["problem"] or ", ".join(filter(None, (
+                 f"good until {state['expires_at']:%Y-%m-%d %H:%M} UTC" if state["expires_at"] else "",
+                 state["note"]))) or "there"}
+            for state in credentials.shown(core, actor.experiment, role, actor.username)]
 
 
 def _health(core: Core, experiment: str, kind: str, title: str) -> dict[str, Any]:
