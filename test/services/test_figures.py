@@ -6,13 +6,14 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from poms.webservice.errors import Invalid
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import Job, Submission
 from poms.webservice.services.pages import figures, search, timebars
 from poms.webservice.services.pages import submissions as submission_pages
+from poms.webservice.services.pages.common import created_since
 from poms.webservice.testing.statements import recorded
 from poms.webservice.testing.world import stage
 
@@ -50,6 +51,35 @@ def made(world, campaign, *, days_ago=0, state=JobState.COMPLETED, codes=(0,), c
 
 def jobs_of(world, number):
     return world.get(number).jobs_expected
+
+
+# ---------------------------------------------------------------------------- what was made since
+
+
+@pytest.mark.parametrize("gap", [1, 2, 7, 1000])
+@pytest.mark.parametrize("days", [0, 1, 2, 3, 4, 5, 6, 99])
+def test_a_window_begins_at_its_first_submission(world, campaign, days, gap):
+    """Whatever numbers were never given, those of the window are found, and no others."""
+    pattern = made(world, campaign, days_ago=50)
+    with world.core.db.write() as session:
+        columns = dict(session.execute(select(Submission.__table__).where(
+            Submission.submission_id == pattern)).mappings().one())
+        for place, age in enumerate((5, 4, 4, 2, 1, 1), start=1):
+            session.execute(insert(Submission.__table__).values({
+                **columns, "submission_id": pattern + place * gap,
+                "created": world.core.clock() - timedelta(days=age)}))
+    since = world.core.clock() - timedelta(days=days, minutes=5)
+    with world.core.db.read() as session:
+        found = session.scalars(select(Submission.submission_id).where(created_since(since))).all()
+        wanted = session.scalars(select(Submission.submission_id).where(Submission.created >= since)).all()
+    assert sorted(found) == sorted(wanted)
+
+
+def test_an_empty_service_has_no_window(world, campaign):
+    """Where nothing was ever submitted nothing is found."""
+    with world.core.db.read() as session:
+        found = session.scalars(select(Submission.submission_id).where(created_since(world.core.clock()))).all()
+    assert found == []
 
 
 # ------------------------------------------------------------------------------------- day by day

@@ -469,6 +469,24 @@ def test_each_face_of_a_submission_shows_its_matter(world, owner, campaign, subm
         assert not any("key-" in row["value"] for row in page["environment"])
 
 
+def test_every_piece_of_the_files_has_its_outputs(world, owner, submission):
+    """A file on the last page shows what was made of it, however many outputs stand before it in the alphabet."""
+    many = 3 * submission_pages.FILES_PAGE
+    with world.core.db.write() as session:
+        for number in range(many):
+            session.add(SubmissionFile(submission_id=submission, direction="in", file_name=f"in-{number:05}",
+                                       state="consumed", updated=world.core.clock()))
+            session.add(SubmissionFile(submission_id=submission, direction="out", file_name=f"out-{number:05}",
+                                       state="located", parents=[f"in-{number:05}", "other"],
+                                       updated=world.core.clock()))
+
+    page = submission_pages.submission_page(world.core, owner, url, submission, face="files",
+                                            offset=many - submission_pages.FILES_PAGE)
+
+    assert [row["outputs"] for row in page["files"]] == [
+        [{"name": f"out-{number:05}", "located": True}] for number in range(many - submission_pages.FILES_PAGE, many)]
+
+
 @pytest.mark.parametrize("state", ["unknown", "delivered", "transferred", "consumed", "completed", "skipped", "failed",
                                    "cancelled"])
 def test_every_file_can_be_found_by_one_filter(world, owner, submission, state):

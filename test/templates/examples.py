@@ -342,7 +342,7 @@ def home() -> dict[str, Any]:
             "counts": {L: 8120, C: 310, R: 640, I: 420, F: 41},
             "total": 9531,
             "done": "85 %",
-            "jobs_running": 3214,
+            "running": 3214,
         },
         {
             "name": "keepup_2026_caf",
@@ -351,7 +351,7 @@ def home() -> dict[str, Any]:
             "counts": {L: 1870, R: 96, I: 24},
             "total": 1990,
             "done": "94 %",
-            "jobs_running": 402,
+            "running": 402,
         },
         {
             "name": "mc2026a_bnb_intime_cosmic",
@@ -360,7 +360,7 @@ def home() -> dict[str, Any]:
             "counts": {L: 2210, R: 1105, I: 1480},
             "total": 7995,
             "done": "28 %",
-            "jobs_running": 5480,
+            "running": 5480,
         },
     ]
     series = [

@@ -156,12 +156,19 @@ def time_tag(moment: datetime | None, now: datetime, form: str = "age") -> Marku
     """A ``<time>`` element; ``form`` is age, clock, second or full. Scripts keep ages going."""
     if moment is None:
         return Markup('<span class="soft">{}</span>').format(UNKNOWN)
-    moment = moment.astimezone(UTC)
-    words = {"age": age(moment, now), "clock": clock(moment, now), "second": f"{moment:%H:%M:%S}",
-             "full": full_time(moment)}[form]
-    ticking = Markup(" data-age") if form == "age" else Markup("")
-    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
-        iso_time(moment), full_time(moment), ticking, words)
+    # Put together by hand, as lists have hundreds of these: it is all digits and words of ours, nothing to escape.
+    at = moment.astimezone(UTC).isoformat(" ", "seconds")[:19]
+    words = {"age": age, "clock": clock, "second": _second, "full": _full}[form](moment, now)
+    ticking = " data-age" if form == "age" else ""
+    return Markup(f'<time datetime="{at[:10]}T{at[11:]}Z" title="{at} UTC"{ticking}>{words}</time>')
+
+
+def _second(moment: datetime, _now: datetime) -> str:
+    return f"{moment.astimezone(UTC):%H:%M:%S}"
+
+
+def _full(moment: datetime, _now: datetime) -> str:
+    return full_time(moment)
 
 
 # ------------------------------------------------------------------------------------------- charts
@@ -206,6 +213,18 @@ def describe_counts(counts: Mapping[str, int], total: int | None = None) -> str:
     """A bar in words, for those who do not see it."""
     words = [f"{state} {counts[state]:,}" for state in BAR_ORDER if counts.get(state, 0) > 0]
     return (", ".join(words) or "nothing yet") + (f", of {total:,}" if total else "")
+
+
+def bar_pieces(counts: Mapping[str, int], total: int | None = None) -> Markup:
+    """The rectangles of a bar as SVG; in Python, as lists have hundreds of them. Numbers and words of ours only."""
+    drawn = []
+    for piece in bar_segments(counts, total):
+        place = f'x="{piece.x}%" width="{piece.width}%"'
+        tall = 'y="31%" height="38%"' if piece.state == "Idle" else 'y="0" height="100%"'
+        drawn.append(f'<rect class="s-{state_slug(piece.state)}" {place} {tall}/>')
+        if piece.state == "Failed":
+            drawn.append(f'<rect class="hatch" {place} y="0" height="100%"/>')
+    return Markup("".join(drawn))
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +334,8 @@ def register(environment: Environment) -> None:
     environment.filters.update(
         slug=state_slug, thousands=thousands, plural=plural, percent=percent, bytes=bytes_, mebibytes=mebibytes,
         clip=clip, breakable=breakable, duration=duration, age=_age, clock=_clock, iso_time=iso_time,
-        full_time=full_time, time=_time, bar_segments=bar_segments, describe_counts=describe_counts,
+        full_time=full_time, time=_time, bar_segments=bar_segments, bar_pieces=bar_pieces,
+        describe_counts=describe_counts,
         with_query=with_query, query_fields=query_fields, sort_of=sort_of, safe_link=safe_link, dom_id=dom_id)
     environment.globals.update(lay_out=lay_out, graph_sizes=Sizes, stacked_areas=stacked_areas, bar_order=BAR_ORDER)
     environment.tests.update(trouble=needs_person)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, get_args
 from urllib.parse import quote, urlencode
 
@@ -152,19 +153,28 @@ class Router:
         route = self._by_name.get(name)
         if route is None:
             raise NotFound(f"There is no page {name}.")
-        given = {key: value for key, value in arguments.items() if value is not None}
-        segments = [route.words[0]]
-        if experiment:
-            segments += [experiment] + ([role] if role else [])
+        # Lists ask for hundreds of addresses: what a page shares of them is put together once.
+        address = _place(route.words[0], experiment, role)
+        given = arguments
         if experiment and role:
             for argument in route.path:
-                if argument not in given or str(given[argument]) == "":
+                value = given.get(argument)
+                if value is None or value == "":
                     break
-                segments.append(str(given.pop(argument)))
+                if given is arguments:
+                    given = dict(arguments)
+                del given[argument]
+                address += f"/{value if type(value) is int else quote(str(value), safe='')}"
         query = urlencode({key: "1" if value is True else "0" if value is False else value
-                           for key, value in given.items()}, doseq=True)
-        address = "/".join([MOUNT, *(quote(segment, safe="") for segment in segments)])
+                           for key, value in given.items() if value is not None}, doseq=True) if given else ""
         return f"{address}?{query}" if query else address
+
+
+@lru_cache(maxsize=4096)
+def _place(word: str, experiment: str, role: str) -> str:
+    """The beginning of an address: which page, and for which experiment and role."""
+    segments = [word, experiment, role] if experiment and role else [word, experiment] if experiment else [word]
+    return "/".join([MOUNT, *(quote(segment, safe="") for segment in segments)])
 
 
 def _check(route: Route) -> None:

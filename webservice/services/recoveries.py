@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
@@ -313,12 +312,6 @@ def _wait(session: Session, original: Submission, now: datetime) -> None:
 # ------------------------------------------------------------------------------ what is outstanding
 
 
-def is_waiting(session: Session, original_id: int) -> bool:
-    """Whether next stages of a submission wait for its recoveries by rules."""
-    row = session.get(RecoveryRound, original_id, populate_existing=True)
-    return row is not None and row.waiting
-
-
 def settled(session: Session, experiment: str) -> list[int]:
     """Originals whose next stages wait, and that have nothing outstanding any more; one statement for all."""
     return list(session.scalars(
@@ -384,9 +377,17 @@ def answer(core: Core, actor: Actor, decision_id: int, *, submission_id: int, go
     return row
 
 
-def decisions_of(session: Session, *where: Any, limit: int = 50) -> list[tuple[RecoveryDecision, int | None]]:
-    """The newest decisions, each with the number of the submission that came of it, if one did."""
+def decisions_of(session: Session, submission_id: int, *,
+                 limit: int = 50) -> tuple[list[tuple[RecoveryDecision, int | None]], bool]:
+    """The newest decisions about a submission, each with the number of the submission that came of it, if one did.
+
+    Also, whether its next stages wait for its recoveries by rules. One statement, as every page of a submission asks.
+    """
     rows = session.execute(
-        select(RecoveryDecision, Launch.submission_id).outerjoin(Launch, Launch.key == RecoveryDecision.launch_key)
-        .where(*where).order_by(RecoveryDecision.recovery_decision_id.desc()).limit(limit)).all()
-    return [(row, number) for row, number in rows]
+        select(RecoveryDecision, Launch.submission_id, RecoveryRound.waiting).select_from(Submission)
+        .outerjoin(RecoveryRound, RecoveryRound.submission_id == Submission.submission_id)
+        .outerjoin(RecoveryDecision, RecoveryDecision.submission_id == Submission.submission_id)
+        .outerjoin(Launch, Launch.key == RecoveryDecision.launch_key)
+        .where(Submission.submission_id == submission_id)
+        .order_by(RecoveryDecision.recovery_decision_id.desc()).limit(limit)).all()
+    return [(row, number) for row, number, _ in rows if row is not None], any(waiting for _, _, waiting in rows)

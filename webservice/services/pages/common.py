@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Row, and_, case, func, select
+from sqlalchemy.orm import Session, aliased
 
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import Campaign, CampaignStage, Event, Experimenter, Submission
@@ -30,13 +31,13 @@ def campaign_place(campaign: Campaign | None, url: Url) -> dict[str, Any]:
     return {"id": campaign.campaign_id, "name": campaign.name, "url": url("campaign", campaign_id=campaign.campaign_id)}
 
 
-def job_counts(row: Submission | CampaignStage, *, located: bool = False) -> dict[str, int]:
-    """Jobs by state of a submission or a stage.
+def job_counts(row: Submission | CampaignStage | Row[Any], *, located: bool = False) -> dict[str, int]:
+    """Jobs by state of a submission or a stage, or of a row with its columns ``JOB_WORDS``.
 
     Once the files are located, finished jobs are shown as Located, and those that failed or were removed
     count no more: what they left was processed again, or given up.
     """
-    counts = {word: getattr(row, name) for name, word in JOB_WORDS.items() if getattr(row, name)}
+    counts = {word: number for name, word in JOB_WORDS.items() if (number := getattr(row, name))}
     if not located:
         return counts
     return {"Located" if word == "Completed" else word: number for word, number in counts.items()
@@ -52,9 +53,14 @@ def add_counts(many: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """The sum of several such counts."""
     total: dict[str, int] = {}
     for counts in many:
-        for word, number in counts.items():
-            total[word] = total.get(word, 0) + number
+        add_to(total, counts)
     return total
+
+
+def add_to(total: dict[str, int], counts: Mapping[str, int]) -> None:
+    """Add such counts to others."""
+    for word, number in counts.items():
+        total[word] = total.get(word, 0) + number
 
 
 def done_text(counts: Mapping[str, int]) -> str:
@@ -121,14 +127,29 @@ def stage_state(status_id: int | None) -> str:
     return NOT_STARTED if status_id is None else Status(status_id).label
 
 
-def newest_status(session: Session, stages: Sequence[CampaignStage]) -> dict[int, tuple[int, Any]]:
-    """Status id and since-when of the newest submission of each stage, in one statement."""
-    ids = [stage.last_submission_id for stage in stages if stage.last_submission_id is not None]
-    if not ids:
-        return {}
-    rows = session.execute(select(Submission.campaign_stage_id, Submission.status_id, Submission.status_since)
-                           .where(Submission.submission_id.in_(ids)))
-    return {stage: (status, since) for stage, status, since in rows}
+def created_since(moment: datetime) -> Any:
+    """The condition that a submission was made then or later, as a range of numbers that an index can give.
+
+    Numbers are given in the order of time but for the length of a transaction; an hour is spared for that. The first
+    number of the range is searched for by halves, in a score of looks into the index of numbers.
+    """
+    return and_(Submission.created >= moment, Submission.submission_id >= _first_number(moment - timedelta(hours=1)))
+
+
+def _first_number(moment: datetime) -> Any:
+    """The number from which on submissions were made at this moment or later; a scalar subquery."""
+    number = Submission.submission_id
+    halves = select((func.coalesce(func.min(number), 0)).label("low"),
+                    (func.coalesce(func.max(number), 0) + 1).label("high")).cte("halves", recursive=True)
+    middle = (halves.c.low + halves.c.high) // 2
+    one = aliased(Submission)
+    made = (select(one.created).where(one.submission_id >= middle).order_by(one.submission_id).limit(1)
+            .correlate(halves).scalar_subquery())
+    is_older = made < moment
+    halves = halves.union_all(
+        select(case((is_older, middle + 1), else_=halves.c.low), case((is_older, halves.c.high), else_=middle))
+        .where(halves.c.low < halves.c.high))
+    return select(func.max(halves.c.low)).scalar_subquery()
 
 
 def newest_submissions(session: Session, stages: Iterable[CampaignStage]) -> dict[int, Submission]:

@@ -19,7 +19,7 @@ from poms.webservice.model import Campaign, CampaignStage, Job, StageStatusCount
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import NEEDS_PERSON, Status
 from poms.webservice.services.core import Core
-from poms.webservice.services.pages.common import JOB_WORDS, Url, counted
+from poms.webservice.services.pages.common import JOB_WORDS, Url, counted, created_since
 
 MOST_SUBMISSIONS = 20_000
 """Days are summed up over so many newest submissions."""
@@ -30,6 +30,7 @@ MOST_LOOKED_INTO = 100
 MOST_FAILURES = 10
 MOST_CAMPAIGNS = 10
 DAYS = (7, 14, 31)
+_SUMMED = (*JOB_WORDS, "files_consumed", "files_generated", "files_located")
 
 _SIGNALS = {2: "interrupted", 4: "illegal instruction", 6: "aborted", 7: "bus error", 8: "arithmetic error",
             9: "killed", 11: "segmentation fault", 13: "broken pipe", 15: "told to end", 24: "CPU time limit"}
@@ -49,8 +50,7 @@ def sheet(core: Core, actor: Actor, url: Url, *, stage_id: int | None = None, ca
         newest = _newest(where, since, actor)
         per_day = _by_day(session, newest)
         looked_into = _looked_into(newest)
-        jobs = _efficiency_by_day(session, looked_into)
-        exits = _exits_by_day(session, looked_into)
+        jobs, exits = _jobs_by_day(session, looked_into)
     codes = sorted({code for found in exits.values() for code in found}, key=lambda code: (code == "", len(code), code))
     route, key = (("stage_submissions", "campaign_stage_id") if stage_id is not None
                   else ("campaign_submissions", "campaign_id"))
@@ -120,17 +120,15 @@ def _first_day(now: datetime, days: int) -> datetime:
 
 def _newest(where: Any, since: datetime, actor: Actor) -> Any:
     """The newest submissions of the window, at most so many: the index gives them in this order."""
-    newest = (select(Submission).where(where, Submission.experiment == actor.experiment)
-              .order_by(Submission.submission_id.desc()).limit(MOST_SUBMISSIONS).subquery())
-    return select(newest).where(newest.c.created >= since).subquery()
+    return (select(Submission.submission_id, Submission.created, *(getattr(Submission, name) for name in _SUMMED))
+            .where(where, Submission.experiment == actor.experiment, created_since(since))
+            .order_by(Submission.submission_id.desc()).limit(MOST_SUBMISSIONS).subquery())
 
 
 def _by_day(session: Session, newest: Any) -> dict[date, dict[str, Any]]:
     day = func.date(newest.c.created)
-    sums = [func.sum(newest.c[name]) for name in JOB_WORDS]
-    files = [func.sum(func.coalesce(newest.c[name], 0)) for name in ("files_consumed", "files_generated",
-                                                                     "files_located")]
-    rows = session.execute(select(day, func.count(), *sums, *files).group_by(day)).all()
+    sums = [func.sum(func.coalesce(newest.c[name], 0)) for name in _SUMMED]
+    rows = session.execute(select(day, func.count(), *sums).group_by(day)).all()
     found = {}
     for at, count, *numbers in rows:
         jobs = {word: int(number) for word, number in zip(JOB_WORDS.values(), numbers, strict=False) if number}
@@ -162,11 +160,24 @@ def _looked_into(newest: Any) -> Any:
 _TELLS = and_(Job.cpu_seconds > 0, Job.wall_seconds > 0, Job.cpu_seconds < 10 * Job.wall_seconds)
 
 
-def _efficiency_by_day(session: Session, looked_into: Any) -> dict[date, tuple[float, float]]:
+def _jobs_by_day(session: Session, looked_into: Any) -> tuple[dict[date, tuple[float | None, float | None]],
+                                                             dict[date, dict[str, int]]]:
+    """Of each day: processor time and time passed of its jobs in seconds, and how many ended with which code."""
+    code, ended = _code(), Job.state.in_(_ENDED)
     rows = session.execute(
-        select(looked_into.c.day, func.sum(Job.cpu_seconds), func.sum(Job.wall_seconds))
-        .join(Job, Job.submission_id == looked_into.c.submission_id).where(_TELLS).group_by(looked_into.c.day))
-    return {_day(day): (cpu, wall) for day, cpu, wall in rows}
+        select(looked_into.c.day, code, func.sum(case((_TELLS, Job.cpu_seconds))),
+               func.sum(case((_TELLS, Job.wall_seconds))), func.sum(case((ended, 1), else_=0)))
+        .join(Job, Job.submission_id == looked_into.c.submission_id).group_by(looked_into.c.day, code))
+    times: dict[date, tuple[float | None, float | None]] = {}
+    exits: dict[date, dict[str, int]] = {}
+    for at, text, cpu, wall, count in rows:
+        day = _day(at)
+        if wall is not None:
+            before = times.get(day, (0.0, 0.0))
+            times[day] = (before[0] + cpu, before[1] + wall)
+        if count:
+            exits.setdefault(day, {})[text] = int(count)
+    return times, exits
 
 
 def _efficiency(session: Session, looked_into: Any) -> tuple[float | None, float | None, int]:
@@ -188,17 +199,6 @@ def _code() -> Any:
     return case((Job.exit_signal.is_not(None) & (Job.exit_signal > 0),
                  literal("S") + cast(Job.exit_signal, String)),
                 (Job.exit_code.is_not(None), cast(Job.exit_code, String)), else_="")
-
-
-def _exits_by_day(session: Session, looked_into: Any) -> dict[date, dict[str, int]]:
-    code = _code().label("code")
-    rows = session.execute(
-        select(looked_into.c.day, code, func.count()).join(Job, Job.submission_id == looked_into.c.submission_id)
-        .where(Job.state.in_(_ENDED)).group_by(looked_into.c.day, code))
-    found: dict[date, dict[str, int]] = {}
-    for day, text, count in rows:
-        found.setdefault(_day(day), {})[text] = count
-    return found
 
 
 def _exit_words(code: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, select, true
 from sqlalchemy.orm import Session
 
 from poms.webservice.model import Campaign, CampaignStage, Event, Job, Launch, Submission
@@ -15,12 +15,12 @@ from poms.webservice.rules.statuses import LIVE, NEEDS_PERSON, Status
 from poms.webservice.services import tasks
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.common import (
+    JOB_WORDS,
     Url,
-    add_counts,
+    add_to,
     counted,
     happened,
     job_counts,
-    newest_status,
     percent_text,
     stage_state,
     whole_campaign,
@@ -178,42 +178,46 @@ def _launch_messages(session: Session, numbers: list[int]) -> dict[int, str]:
 
 def _running(session: Session, actor: Actor, url: Url, scope: str) -> tuple[list[dict[str, Any]], int, dict[str, int]]:
     """Campaigns with live submissions and no trouble, the number of them, and all jobs of the experiment now."""
-    live = [Submission.experiment == actor.experiment, Submission.status_id.in_([int(status) for status in LIVE])]
-    sums = session.execute(select(
-        func.coalesce(func.sum(Submission.jobs_running), 0), func.coalesce(func.sum(Submission.jobs_idle), 0),
-        func.coalesce(func.sum(Submission.jobs_held), 0)).where(*live)).one()
-    if scope == "mine":
-        live.append(Submission.creator == actor.experimenter_id)
-    numbers = session.scalars(
-        select(Submission.campaign_id).where(*live).group_by(Submission.campaign_id)
-        .having(func.sum(Submission.jobs_held) == 0).order_by(func.max(Submission.submission_id).desc())).all()
-    shown = [number for number in numbers if number is not None][:RUNNING_LIMIT]
-    campaigns = {row.campaign_id: row for row in session.scalars(
-        select(Campaign).where(Campaign.campaign_id.in_(shown)))} if shown else {}
-    strips = stage_strips(session, shown, url)
-    running = [{"name": campaigns[number].name, "url": url("campaign", campaign_id=number), **strips[number]}
-               for number in shown if number in campaigns]
-    jobs_now = {word: int(count) for word, count in zip(("Running", "Idle", "Held"), sums, strict=True) if count}
-    return running, len(numbers), jobs_now
+    own = Submission.creator == actor.experimenter_id if scope == "mine" else true()
+    newest = func.max(case((own, Submission.submission_id)))
+    rows = session.execute(
+        select(Submission.campaign_id, Campaign.name, func.sum(Submission.jobs_running).label("Running"),
+               func.sum(Submission.jobs_idle).label("Idle"), func.sum(Submission.jobs_held).label("Held"),
+               func.sum(case((own, Submission.jobs_held), else_=0)).label("own_held"), newest.label("newest"))
+        .outerjoin(Campaign, Campaign.campaign_id == Submission.campaign_id)
+        .where(Submission.experiment == actor.experiment, Submission.status_id.in_([int(status) for status in LIVE]))
+        .group_by(Submission.campaign_id, Campaign.name)).all()
+    jobs_now = {word: int(count) for word in ("Running", "Idle", "Held")
+                if (count := sum(getattr(row, word) for row in rows))}
+    quiet = sorted((row for row in rows if row.newest is not None and not row.own_held), key=lambda row: -row.newest)
+    shown = [row for row in quiet if row.name is not None][:RUNNING_LIMIT]
+    strips = stage_strips(session, [row.campaign_id for row in shown], url)
+    running = [{"name": row.name, "url": url("campaign", campaign_id=row.campaign_id), **strips[row.campaign_id]}
+               for row in shown]
+    return running, len(quiet), jobs_now
 
 
 def stage_strips(session: Session, campaign_ids: list[int], url: Url) -> dict[int, dict[str, Any]]:
-    """For each campaign: its stages with their states, and the sums of their jobs; two statements for all."""
-    result: dict[int, dict[str, Any]] = {number: {"stages": [], "counts": {}, "total": 0, "done": "–",
-                                                  "jobs_running": 0} for number in campaign_ids}
+    """For each campaign: its stages with their states, and the sums of their jobs; one statement for all."""
+    result: dict[int, dict[str, Any]] = {number: {"stages": [], "counts": {}, "total": 0, "done": "–", "running": 0,
+                                                  "held": 0, "failed": 0} for number in campaign_ids}
     if not campaign_ids:
         return result
-    stages = session.scalars(
-        select(CampaignStage).where(CampaignStage.campaign_id.in_(campaign_ids))
-        .order_by(CampaignStage.campaign_id, CampaignStage.position, CampaignStage.campaign_stage_id)).all()
-    newest = newest_status(session, stages)
-    for stage in stages:
+    # Columns, not objects: stages carry long documents, and a list of fifty campaigns has hundreds of them.
+    rows = session.execute(
+        select(CampaignStage.campaign_id, CampaignStage.campaign_stage_id, CampaignStage.name, Submission.status_id,
+               *(getattr(CampaignStage, name) for name in JOB_WORDS))
+        .outerjoin(Submission, Submission.submission_id == CampaignStage.last_submission_id)
+        .where(CampaignStage.campaign_id.in_(campaign_ids))
+        .order_by(CampaignStage.campaign_id, CampaignStage.position, CampaignStage.campaign_stage_id))
+    for stage in rows:
         entry = result[stage.campaign_id]
-        status = newest.get(stage.campaign_stage_id, (None, None))[0]
-        entry["stages"].append({"name": stage.name, "state": stage_state(status),
+        entry["stages"].append({"name": stage.name, "state": stage_state(stage.status_id),
                                 "url": url("stage", campaign_stage_id=stage.campaign_stage_id)})
-        entry["counts"] = add_counts([entry["counts"], job_counts(stage, located=status == Status.LOCATED)])
-        entry["jobs_running"] += stage.jobs_running
+        add_to(entry["counts"], job_counts(stage, located=stage.status_id == Status.LOCATED))
+        entry["running"] += stage.jobs_running
+        entry["held"] += stage.jobs_held
+        entry["failed"] += stage.jobs_failed
     for entry in result.values():
         entry["total"] = whole_campaign(entry["counts"], [stage["state"] for stage in entry["stages"]])
         entry["done"] = percent_text(entry["counts"], entry["total"])

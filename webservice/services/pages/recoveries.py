@@ -49,10 +49,10 @@ def _mode(policy: Policy | None) -> str:
 
 def decisions_panel(session: Session, actor: Actor, url: Url, item: Submission, stage: CampaignStage) -> dict[str, Any]:
     """What the rules decided about a submission's files, and whether its next stages wait for recoveries."""
-    found = recoveries.decisions_of(session, RecoveryDecision.submission_id == item.submission_id, limit=DECISIONS)
+    found, waits = recoveries.decisions_of(session, item.submission_id, limit=DECISIONS)
     may = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator) is None
     return {"decisions": [_decision(row, number, url, may=may) for row, number in reversed(found)],
-            "waits": recoveries.is_waiting(session, item.submission_id)}
+            "waits": waits}
 
 
 def _decision(row: RecoveryDecision, number: int | None, url: Url, *, may: bool) -> dict[str, Any]:

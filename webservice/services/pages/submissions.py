@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, case, func, or_, select, true
 from sqlalchemy.orm import Session, joinedload
 
 from poms.webservice.errors import NotFound, PomsError
@@ -16,6 +16,7 @@ from poms.webservice.model import (
     Campaign,
     CampaignStage,
     Event,
+    Experimenter,
     Job,
     JobSummary,
     Launch,
@@ -41,6 +42,7 @@ from poms.webservice.services.pages.common import (
     Url,
     campaign_place,
     counted,
+    created_since,
     happened,
     job_counts,
     names_of,
@@ -50,7 +52,7 @@ from poms.webservice.services.pages.recoveries import decisions_panel
 from poms.webservice.services.pages.scouts import scout_facts, scout_notices
 
 PAGE = 50
-FILES_PAGE = 200
+FILES_PAGE = 100
 
 def submission_rows(found: Sequence[Submission], names: Mapping[int | None, str], stages: Mapping[int, str],
                     url: Url) -> list[dict[str, Any]]:
@@ -102,7 +104,7 @@ class Chosen:
         if self.text:
             where.append(_matches(self.text))
         if self.since is not None:
-            where.append(Submission.created >= self.since)
+            where.append(created_since(self.since))
         if self.until is not None:
             where.append(Submission.created < self.until)
         return select(Submission).where(*where)
@@ -235,7 +237,7 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
     """Everything about one submission; only the chosen face is read. Raises NotFound."""
     face = face if face in FACES else "jobs"
     with core.db.read() as session:
-        item, stage, campaign = load_submission(session, actor, submission_id)
+        item, stage, campaign, creator = load_submission(session, actor, submission_id)
         history = session.scalars(select(SubmissionHistory).where(SubmissionHistory.submission_id == submission_id)
                                   .order_by(SubmissionHistory.submission_history_id)).all()
         followers = session.execute(
@@ -250,7 +252,6 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
         snapshots = {row.snapshot_id: row for row in session.scalars(select(Snapshot).where(Snapshot.snapshot_id.in_(
             [key for key in (item.campaign_stage_snapshot_id, item.job_type_snapshot_id, item.login_setup_snapshot_id)
              if key])))}
-        names = names_of(session, [item.creator])
         recovery = decisions_panel(session, actor, url, item, stage)
         shown = _FACES[face](session, item, url, launch, snapshots, state, sort, offset)
         if face in LISTS:
@@ -259,7 +260,7 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
     may_do = permissions.refusal(actor, "do", **owner) is None
     status = Status(item.status_id)
     return {
-        "submission": _facts(item, stage, campaign, names, launch, core, url), "face": face,
+        "submission": _facts(item, stage, campaign, creator, launch, core, url), "face": face,
         "history": _history(history), "ahead": _ahead(status),
         "notices": scout_notices(scout, url, may_do=may_do) + _notices(item, launch, url), "figures": _figures(item),
         "counts": job_counts(item), "face_counts": {
@@ -284,19 +285,20 @@ def submission_page(core: Core, actor: Actor, url: Url, submission_id: int, *, f
 
 
 def load_submission(session: Session, actor: Actor,
-                    submission_id: int) -> tuple[Submission, CampaignStage, Campaign | None]:
-    """A submission of the actor's experiment with its stage and campaign; raises NotFound."""
+                    submission_id: int) -> tuple[Submission, CampaignStage, Campaign | None, str]:
+    """A submission of the actor's experiment with its stage, its campaign and who made it; raises NotFound."""
     row = session.execute(
-        select(Submission, CampaignStage, Campaign)
+        select(Submission, CampaignStage, Campaign, func.coalesce(Experimenter.username, ""))
         .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
         .outerjoin(Campaign, Campaign.campaign_id == Submission.campaign_id)
+        .outerjoin(Experimenter, Experimenter.experimenter_id == Submission.creator)
         .where(Submission.submission_id == submission_id, Submission.experiment == actor.experiment)).first()
     if row is None:
         raise NotFound(f"There is no submission {submission_id} in {actor.experiment}.")
     return tuple(row)
 
 
-def _facts(item: Submission, stage: CampaignStage, campaign: Campaign | None, names: Mapping[int | None, str],
+def _facts(item: Submission, stage: CampaignStage, campaign: Campaign | None, creator: str,
            launch: Launch | None, core: Core, url: Url) -> dict[str, Any]:
     parent = item.recovery_tasks_parent or item.depends_on
     links = []
@@ -309,7 +311,7 @@ def _facts(item: Submission, stage: CampaignStage, campaign: Campaign | None, na
     return {
         "id": item.submission_id, "url": url("submission", submission_id=item.submission_id),
         "state": Status(item.status_id).label, "since": item.status_since, "batch_id": item.jobsub_job_id or "",
-        "created_at": item.created, "creator": names.get(item.creator, ""),
+        "created_at": item.created, "creator": creator,
         "dataset": item.submission_params.get("dataset") or "", "files_in": item.files_consumed,
         "jobs": item.jobs_expected, "kind": _kind(item), "pct_complete": item.pct_complete,
         "project": item.project or "",
@@ -518,21 +520,33 @@ def _file_rows(session: Session, submission_id: int, state: str, offset: int,
                limit: int) -> tuple[list[dict[str, Any]], bool]:
     """One piece of a submission's input files, or of what it made if it has none; and whether there are more."""
     query = select(SubmissionFile).where(SubmissionFile.submission_id == submission_id)
-    has_input = session.scalar(query.where(SubmissionFile.direction == "in").with_only_columns(
-        SubmissionFile.file_name).limit(1)) is not None
-    listed = query.where(SubmissionFile.direction == ("in" if has_input else "out"))
+    has_input = query.where(SubmissionFile.direction == "in").with_only_columns(SubmissionFile.file_name).exists()
+    listed = query.where(SubmissionFile.direction == case((has_input, "in"), else_="out"))
     if state:
         listed = listed.where(SubmissionFile.state.in_(_FILE_STATES.get(state, (state,))))
     rows = session.scalars(listed.order_by(SubmissionFile.file_name).offset(offset).limit(limit + 1)).all()
-    outputs: dict[str, list[dict[str, Any]]] = {}
-    if has_input and rows:
-        for made in session.scalars(query.where(SubmissionFile.direction == "out")
-                                    .order_by(SubmissionFile.file_name).limit(10 * limit)):
-            for parent in made.parents or []:
-                outputs.setdefault(parent, []).append({"name": made.file_name, "located": made.state == "located"})
+    outputs = _outputs_of(session, submission_id, [row.file_name for row in rows[:limit] if row.direction == "in"])
     return [{"name": row.file_name, "state": row.state, "size_bytes": row.size_bytes, "job_label": row.job,
              "job_url": "", "outputs": outputs.get(row.file_name, []), "link_url": "", "asked_at": row.updated}
             for row in rows[:limit]], len(rows) > limit
+
+
+def _outputs_of(session: Session, submission_id: int, inputs: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """What was made of these files: by file, each output with whether it is located."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    if not inputs:
+        return found
+    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    elements = func.json_array_elements_text if is_postgresql else func.json_each
+    parent = elements(SubmissionFile.parents).table_valued("value").alias("parent")
+    rows = session.execute(
+        select(parent.c.value, SubmissionFile.file_name, SubmissionFile.state)
+        .join(parent, true())
+        .where(SubmissionFile.submission_id == submission_id, SubmissionFile.direction == "out",
+               parent.c.value.in_(inputs)).order_by(SubmissionFile.file_name))
+    for name, made, state in rows:
+        found.setdefault(name, []).append({"name": made, "located": state == "located"})
+    return found
 
 
 def file_pieces(core: Core, submission_id: int, *, state: str = "", size: int = FILES_PAGE
@@ -586,7 +600,7 @@ def job_page(core: Core, actor: Actor, url: Url, submission_id: int, batch_id: s
              which: Literal["stdout", "stderr", "log"] = "stdout") -> dict[str, Any]:
     """One job: where it ran, why it ended as it did. Its output is fetched by the caller, piece by piece."""
     with core.db.read() as session:
-        item, stage, campaign = load_submission(session, actor, submission_id)
+        item, stage, campaign, _ = load_submission(session, actor, submission_id)
         job = session.get(Job, (submission_id, batch_id))
         if job is None:
             summary = session.get(JobSummary, submission_id)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from poms.webservice.errors import Invalid
@@ -40,11 +40,13 @@ def submission_bars(core: Core, actor: Actor, url: Url, *, stage_id: int | None 
     begin = end - timedelta(days=days)
     with core.db.read() as session:
         owner, arguments, where = _owner(session, actor, url, stage_id, campaign_id, tag)
-        live = [int(status) for status in LIVE]
+        live, ended = (_numbers(LIVE), _numbers(set(Status) - LIVE))
         query = (select(Submission, CampaignStage.name)
                  .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
                  .where(*where, Submission.experiment == actor.experiment, Submission.created <= end,
-                        or_(Submission.status_since >= begin, Submission.status_id.in_(live))))
+                        # The states are named, as the index of times is one of states and times.
+                        or_(Submission.status_id.in_(live),
+                            and_(Submission.status_id.in_(ended), Submission.status_since >= begin))))
         if before is not None:
             query = query.where(Submission.submission_id < before)
         rows = session.execute(query.order_by(Submission.submission_id.desc()).limit(PAGE + 1)).all()
@@ -67,10 +69,14 @@ def submission_bars(core: Core, actor: Actor, url: Url, *, stage_id: int | None 
                       "older_url": url("time_bars", **kept, before=shown[-1][0].submission_id) if more else ""}}
 
 
+def _numbers(states: Iterable[Status]) -> list[int]:
+    return sorted(int(status) for status in states)
+
+
 def job_bars(core: Core, actor: Actor, url: Url, submission_id: int, *, offset: int = 0) -> dict[str, Any]:
     """One bar for each job of a submission, from its submission to now or to its end."""
     with core.db.read() as session:
-        item, stage, campaign = load_submission(session, actor, submission_id)
+        item, stage, campaign, _ = load_submission(session, actor, submission_id)
         rows = session.scalars(select(Job).where(Job.submission_id == submission_id).order_by(Job.batch_id)
                                .offset(offset).limit(PAGE + 1)).all()
     shown, more = rows[:PAGE], len(rows) > PAGE

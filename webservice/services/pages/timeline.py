@@ -14,7 +14,7 @@ from poms.webservice.rules import bars
 from poms.webservice.rules.statuses import LIVE, Status
 from poms.webservice.services.pages.common import Url
 
-MOST = 200
+MOST = 100
 """Submissions in one timeline."""
 
 
