@@ -6,9 +6,11 @@ import json
 import shlex
 import shutil
 import subprocess
+import threading
 
 import pytest
 
+from poms.webservice.agent.setup_tests import SetupTester
 from poms.webservice.cli import make_parser
 from poms.webservice.cli.completion import places_of, script
 from poms.webservice.client import Client, Unreachable, places
@@ -324,6 +326,25 @@ def test_login_setups_are_made_changed_and_deleted(running, text):
         "name": "there", "launch_host": "gpvm01", "launch_account": "me", "launch_setup": "source a; b"}
     assert running.poms("login-setups", "delete", "there")[0] == 0
     assert running.poms("login-setups", "delete", "here")[0] == 1
+
+
+def test_a_login_setup_is_tested(running, text):
+    """What the test writes, then what came of it; the exit status says the same."""
+    running.poms("campaigns", "upload", text)
+    running.poms("login-setups", "add", "there", "--host", "localhost")
+    assert running.poms("login-setup", "test", "there", "--no-wait")[:2] == (0, "test 1 of there begun\n")
+    stopping = threading.Event()
+    agent = threading.Thread(target=SetupTester(running.world.core, "agent", stopping).run)
+    agent.start()
+
+    status, output, _ = running.poms("login-setup", "test", "there")
+    stopping.set()
+    agent.join(60)
+
+    assert status == 1
+    assert output.splitlines()[0] == "== test of a login setup: the service on localhost =="
+    assert output.splitlines()[-1].startswith("failed: The setup ended the shell")
+    assert running.poms("login-setup", "test", "nowhere")[0] == 1
 
 
 def test_tags_are_listed_and_taken_off(running, text):

@@ -20,7 +20,7 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from poms.webservice.agent import launcher, notify, poll, schedules, upkeep
+from poms.webservice.agent import launcher, notify, poll, schedules, setup_tests, upkeep
 from poms.webservice.errors import PomsError
 from poms.webservice.model import Experiment
 from poms.webservice.services import housekeeping, job_archive, tasks, wrapup
@@ -55,10 +55,12 @@ class Agent:
         self._threads: dict[str, threading.Thread] = {}
         self._wanted: dict[str, Task] = {}
         self._launcher = launcher.Launcher(core, self.owner, self._stopping)
+        self._setup_tester = setup_tests.SetupTester(core, self.owner, self._stopping)
 
     def start(self) -> None:
         """Start the launcher and a thread for each task of each active experiment."""
         self._spawn("launcher", self._launcher.run)
+        self._spawn("login setup tests", self._setup_tester.run)
         self._spawn("experiments", self._follow_experiments)
 
     def stop(self, timeout_seconds: float = 30) -> None:

@@ -48,7 +48,8 @@ def results(given: str | None) -> Iterator[CheckResult]:
 
 
 def _choices(backends: Backends) -> Iterator[CheckResult]:
-    for kind in ("job_backend", "data_backend", "launch_transport", "credential_backend", "identity source", "notifier"):
+    for kind in ("job_backend", "data_backend", "launch_transport", "credential_backend", "identity source",
+                 "notifier"):
         offers = ", ".join(offer.name for offer in backends.offered(kind)) or "none"
         yield CheckResult("ok", kind.replace("_", " "), f"installed: {offers}")
     yield CheckResult("ok", "split types", f"installed: {', '.join(sorted(backends.split_types)) or 'none'}")

@@ -99,7 +99,8 @@ def _add_job_types(verbs: Any, options: argparse.ArgumentParser) -> None:
 
 
 def _add_login_setups(verbs: Any, options: argparse.ArgumentParser) -> None:
-    parser = verbs.add_parser("login-setups", help="where stages are launched: list, add, edit, delete",
+    parser = verbs.add_parser("login-setups", aliases=["login-setup"],
+                              help="where stages are launched: list, add, edit, test, delete",
                               description="Login setups.")
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     action(actions, "list", list_login_setups, "list login setups", options)
@@ -110,6 +111,10 @@ def _add_login_setups(verbs: Any, options: argparse.ArgumentParser) -> None:
         one.add_argument("--account", default="")
         one.add_argument("--setup", default="", help="commands that come before the launch script")
         one.set_defaults(add=word == "add")
+    one = action(actions, "test", test_login_setup, "try out a login setup, without jobs; exit status 1 if it failed",
+                 options)
+    one.add_argument("name")
+    one.add_argument("--no-wait", action="store_true", help="only begin the test")
     action(actions, "delete", delete_login_setup, "delete a login setup that no stage uses",
            options).add_argument("name")
 
@@ -191,6 +196,22 @@ def save_login_setup(arguments: argparse.Namespace) -> int:
     open_client(arguments).save_login_setup(arguments.name, add=arguments.add, host=arguments.host,
                                             account=arguments.account, setup=arguments.setup)
     return say(arguments, {"saved": arguments.name}, f"saved the login setup {arguments.name}")
+
+
+def test_login_setup(arguments: argparse.Namespace) -> int:
+    """Show what the test writes while it runs; what came of it is the last line."""
+    client = open_client(arguments)
+    begun = client.test_login_setup(arguments.name)
+    if arguments.no_wait:
+        return say(arguments, begun, f"test {begun['test_id']} of {arguments.name} begun")
+    piece: dict[str, Any] = {}
+    for piece in client.login_setup_test_log(begun["login_setup_id"], begun["test_id"]):
+        if not arguments.json:
+            for line in piece["text"].splitlines():
+                print(clean(line), flush=True)
+    say(arguments, {**begun, "state": piece["state"], "message": piece["message"]},
+        f"{piece['state']}: {piece['message']}")
+    return 0 if piece["state"] == "passed" else 1
 
 
 def delete_login_setup(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ The other half of ``calls.Client``. What is not named stays as it is.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from poms.webservice.client.connection import Connection, overrides_text
@@ -122,6 +123,24 @@ class Making:
     def delete_login_setup(self, name: str) -> str:
         """Delete a login setup that no stage uses; what the server says of it."""
         return str(self.connection.json("login_setup_rm", {"ae_launch_name": name})["message"])
+
+    def test_login_setup(self, name: str, *, key: str = "") -> dict[str, Any]:
+        """Begin a test of a login setup: its number, and the login setup's."""
+        return dict(self.connection.json("login_setup_test", {"login_setup_id": name, "fmt": "json"}, key=key))
+
+    def login_setup_test_log(self, login_setup_id: int, test_id: int, *,
+                             interval_seconds: float = 1) -> Iterator[dict[str, Any]]:
+        """What a test writes, in pieces, until it ended: each with ``text``, ``state`` and ``message``."""
+        offset = 0
+        while True:
+            piece = self.connection.json("login_setup_log_piece", {
+                "login_setup_id": login_setup_id, "test_id": test_id, "offset": offset}, method="GET")
+            yield piece
+            moved, offset = piece["offset"] > offset, piece["offset"]
+            if piece["done"]:
+                return
+            if not moved:
+                time.sleep(interval_seconds)
 
     def _save(self, word: str, fields: Mapping[str, Any], *, add: bool) -> None:
         given = {key: value for key, value in fields.items() if value not in (None, "")}

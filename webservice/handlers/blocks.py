@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from poms.webservice.errors import Conflict, Invalid, NotFound, Problem
-from poms.webservice.handlers.answers import Answer, Call, Done, Page
+from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Text
 from poms.webservice.handlers.lists import EXPORT, as_file
-from poms.webservice.handlers.params import choice, count, lines, number, numbers, text
+from poms.webservice.handlers.params import choice, count, lines, number, number_or_name, numbers, text
 from poms.webservice.handlers.routing import Need, Routes
-from poms.webservice.services import blocks, stage_texts
+from poms.webservice.services import blocks, login_setup_tests, stage_texts
 from poms.webservice.services.blocks import JobTypeChange, LoginSetupChange
 from poms.webservice.services.pages import blocks as block_pages
 from poms.webservice.services.undos import Change
@@ -163,3 +163,63 @@ def stages_switch(call: Call) -> Answer:
     where = call.url(kind, **{f"{kind}_id": found}) if found is not None else call.url(f"{kind}s")
     return Done(where, f"{len(stages)} {'stage uses' if len(stages) == 1 else 'stages use'} {name} now",
                 data={"changed": len(stages)})
+
+
+# ------------------------------------------------------------------------------------------- tests
+
+TEST = {"login_setup_id": number(required=True), "test_id": number(required=True)}
+VIEW_SETUP = Need("view", "login_setup", "login_setup_id")
+_STATES = {"queued": "New", "running": "Running", "passed": "Completed", "failed": "Failed"}
+
+
+@routes.change("login_setup_test", words=("launch_login_setup",), renames={"test_login_setup": "login_setup_id"},
+               permission=Need("do", "login_setup", "login_setup_id"),
+               arguments={"login_setup_id": number_or_name(required=True)})
+def login_setup_test(call: Call) -> Answer:
+    """Try out where and how launches with a login setup begin; no jobs."""
+    setup = call.item("login_setup_id")
+    test_id = login_setup_tests.request(call.core, call.actor, setup.login_setup_id, call.request_key)
+    which = {"login_setup_id": setup.login_setup_id, "test_id": test_id}
+    return Done(call.url("login_setup_log", **which), f"{setup.name} is being tested", data=which)
+
+
+@routes.page("login_setup_log", "launch_log.html", permission=VIEW_SETUP, path=("login_setup_id", "test_id"),
+             arguments=TEST, live_seconds=3)
+def login_setup_log(call: Call) -> Answer:
+    """What a test of a login setup writes, and what came of it."""
+    setup, which = call.item("login_setup_id"), {name: call[name] for name in TEST}
+    row = login_setup_tests.get(call.core, *which.values())
+    piece = login_setup_tests.read_log(call.core, *which.values())
+    here = call.url("login_setup", login_setup_id=setup.login_setup_id)
+    facts = [f"{row.plan['host'] or 'this host'} as {row.plan['account'] or 'the service'}", "no jobs"]
+    return Page({
+        "title": f"Test of {setup.name}", "state_now": _STATES[row.state],
+        "path": [{"text": "Login setups", "url": call.url("login_setups")}, {"text": setup.name, "url": here}],
+        "facts": [*facts, *([row.message] if row.message else [])], "submission_id": None,
+        "test": login_setup_tests.documents([row], {})[0],
+        "log": {"text": piece.text, "offset": piece.next_offset, "done": piece.ended, "skipped_bytes": 0,
+                "size_bytes": piece.next_offset, "url": call.url("login_setup_log_piece", **which),
+                "full_url": call.url("login_setup_log_text", **which)},
+        "may": {"abort": False}})
+
+
+@routes.answer("login_setup_log_piece", permission=VIEW_SETUP, path=("login_setup_id", "test_id"),
+               arguments={**TEST, "offset": count()})
+def login_setup_log_piece(call: Call) -> Answer:
+    """What a test wrote since ``offset``, and what came of it."""
+    row = login_setup_tests.get(call.core, call["login_setup_id"], call["test_id"])
+    piece = login_setup_tests.read_log(call.core, call["login_setup_id"], call["test_id"], call["offset"])
+    return Data({"text": piece.text, "offset": piece.next_offset, "done": piece.ended, "state": row.state,
+                 "message": row.message or ""})
+
+
+@routes.answer("login_setup_log_text", permission=VIEW_SETUP, path=("login_setup_id", "test_id"), arguments=TEST)
+def login_setup_log_text(call: Call) -> Answer:
+    """All that a test wrote, as text."""
+    pieces, offset = [], 0
+    while True:
+        piece = login_setup_tests.read_log(call.core, call["login_setup_id"], call["test_id"], offset)
+        pieces.append(piece.text)
+        if piece.next_offset <= offset:
+            return Text("".join(pieces))
+        offset = piece.next_offset

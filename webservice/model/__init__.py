@@ -12,6 +12,7 @@ from poms.webservice.model.campaigns import (
     Tag,
 )
 from poms.webservice.model.job_summaries import JobSummary
+from poms.webservice.model.login_setup_tests import LoginSetupTest
 from poms.webservice.model.notifications import (
     Digest,
     DigestDelivery,
@@ -42,6 +43,7 @@ __all__ = [
     "RecoveryDecision", "RecoveryFile", "RecoveryRound", "StageLevel",
     "JobSummary",
     "Delivery", "Digest", "DigestDelivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch",
+    "LoginSetupTest",
     "ListColumns", "LoginSetup", "Membership", "Notice", "NotificationSetting", "Recovery", "Schedule", "Scout",
     "ServiceSetting", "Snapshot", "StageStatusCount", "Submission", "SubmissionFile", "SubmissionHistory",
     "SubmissionStatus", "Tag", "Undo", "Watch",

@@ -45,7 +45,7 @@ LISTS: Mapping[str, tuple[Column, ...]] = {
         Column("waiting", "Waiting")),
     "login_setups": (
         Column("host", "Host"), Column("account", "Account"), Column("setup", "Setup"), Column("used", "Used by"),
-        Column("creator", "Creator", usual=False), Column("changed", "Changed")),
+        Column("tested", "Tested"), Column("creator", "Creator", usual=False), Column("changed", "Changed")),
     "job_types": (
         Column("script", "Launch script"), Column("parameters", "Parameters"), Column("patterns", "Output patterns"),
         Column("recoveries", "Recoveries"), Column("used", "Used by"), Column("creator", "Creator", usual=False),

@@ -22,6 +22,9 @@ from poms.webservice.interfaces import (
 MAX_VALUE_BYTES = 120_000
 """Linux refuses to start a program with one variable above 128 KiB; better refused here, with its name."""
 
+SETUP_MARK = "== login setup"
+"""Begins the line by which a test of a login setup says what it found."""
+
 EXPORT_FAILED_STATUS = 96
 """Exit status of a launch script whose variables could not be set (the setup made them read-only)."""
 
@@ -101,6 +104,42 @@ def file_exports(files: LaunchFiles | None) -> list[str]:
     return [*lines, f"export UPLOADS={place} || exit {EXPORT_FAILED_STATUS}"]
 
 
+def login_setup_test_script(plan: LaunchPlan, environment: BatchEnvironment, key: str, *,
+                            files: LaunchFiles | None = None, credentials: Iterable[tuple[str, str]] = ()) -> str:
+    """The bash text that tries out where and how launches begin; its last line says so under ``key``.
+
+    All that ``launch_script`` sets is set in the same order. It shows what a person needs to see: who, where, room on
+    the disks, names of variables (values may be secrets), where the programs are, which credentials there are.
+    """
+    wiring = [export(name, value) for name, value in environment.variables]
+    given = [*file_exports(files), *(export(name, value) for name, value in credentials)]
+    kept = [name for file in (files.private if files else ()) for name, before in file.exports if not before]
+    lines = [
+        "exec 2>&1",
+        'echo "== process_id: $$ =="',
+        'echo "-- $(id -un 2>/dev/null) on $(uname -n), $(uname -sr), $(date -u "+%Y-%m-%d %H:%M:%S") UTC"',
+        'echo "-- room on the disks"',
+        'df -hP "$HOME" "${TMPDIR:-/tmp}"',
+        *wiring, *given,
+        'echo "-- the login setup"',
+        *_setup(plan.setup, status="poms_setup"),
+        'echo "-- the login setup ended with exit status ${poms_setup:=0}"',
+        *wiring, *given,
+        *(export(name, value) for name, value in plan.environment),
+        *_path(environment.path),
+        'echo "-- PATH is $PATH"',
+        'echo "-- variables: $(compgen -e | tr "\\n" " ")"',
+        *(f'echo "-- {name} is $(ls -l "${name}" 2>&1)"' for name in kept),
+        'echo "-- UPLOADS is $UPLOADS, with $(ls -A "$UPLOADS" | wc -l) files"',
+        "poms_jobsub=no; command -v jobsub_submit && poms_jobsub=yes",
+        '[ "$poms_jobsub" = yes ] || echo "-- jobsub_submit is not on PATH"',
+        '[ "$poms_setup" = 0 ] && echo "-- login_setup successful!"',
+        f'echo "{SETUP_MARK} {key}: $poms_setup $poms_jobsub"',
+        'exit "$poms_setup"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def python_program(python: str, module: str, *words: str) -> str:
     """A small program that runs a Python module with ``words`` and then its own arguments.
 
@@ -111,11 +150,13 @@ def python_program(python: str, module: str, *words: str) -> str:
             f'unset LD_LIBRARY_PATH\nexec {line} "$@"\n')
 
 
-def _setup(text: str) -> list[str]:
+def _setup(text: str, *, status: str = "") -> list[str]:
+    """The setup text; ``status`` is a variable that gets its exit status."""
     if not text.strip():
         return []
     # set +...: options that the setup chose for itself must not end or trace our own lines.
-    return [f"eval {quote(_unix_lines(text))}", "set +e +u +x"]
+    keep = [f"{status}=$?"] if status else []
+    return [f"eval {quote(_unix_lines(text))}", *keep, "set +e +u +x"]
 
 
 def _path(directories: Iterable[str]) -> list[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from poms.webservice.errors import Conflict
+from poms.webservice.errors import Conflict, PomsError
 from poms.webservice.interfaces import (
     CredentialRequest,
     CredentialState,
@@ -48,6 +49,16 @@ def states(core: Core, experiment: str, role: str, username: str) -> list[Creden
 def lacking(core: Core, experiment: str, role: str, username: str) -> str:
     """Why a launch would not get the credentials that it needs, with the remedy; "" if it would."""
     return _told(states(core, experiment, role, username))
+
+
+def shown(core: Core, experiment: str, role: str, username: str) -> list[dict[str, Any]]:
+    """The same for pages; a source that does not answer is one more thing that is wrong."""
+    try:
+        found = states(core, experiment, role, username)
+    except PomsError as silent:
+        found = [CredentialState("credentials", experiment, str(silent))]
+    return [{"kind": state.kind, "whose": state.whose, "well": not state.problem, "problem": state.problem,
+             "expires_at": state.expires_at, "note": state.note} for state in found]
 
 
 def issue(core: Core, plan: LaunchPlan) -> Given:

@@ -18,6 +18,7 @@ KINDS = {
     "campaign.deleted": "Campaign deleted",
     "block.added": "Job type or login setup added",
     "block.changed": "Job type or login setup changed",
+    "block.tested": "Login setup tested",
     "block.deleted": "Job type or login setup deleted",
     "launch.requested": "Launch requested",
     "launch.held": "Launch kept, launches are held",

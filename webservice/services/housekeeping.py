@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from poms.webservice.model import Campaign, CampaignStage, Launch, Schedule, Submission
 from poms.webservice.rules.statuses import LIVE, Status
-from poms.webservice.services import events, launch_logs
+from poms.webservice.services import events, launch_logs, login_setup_tests
 from poms.webservice.services.core import Core
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ BATCH = 500
 def run(core: Core) -> str:
     """All duties once; a sentence for the agents page."""
     removed = remove_old_launch_logs(core)
+    login_setup_tests.remove_old(core)
     stopped = deactivate_stale_campaigns(core)
     return f"{removed} launch logs removed, {stopped} campaigns made inactive"
 

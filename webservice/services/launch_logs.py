@@ -94,9 +94,13 @@ def read(core: Core, experiment: str, submission_id: int, offset: int = 0) -> Lo
             .order_by(Launch.launch_id.desc()).limit(1))
     if row is None or not row.log_name:
         raise NotFound(f"Submission {submission_id} was not launched by POMS in {experiment}: there is no launch log.")
-    ended = row.state not in ("owed", "queued")
-    file = path_of(core, row.log_name)
-    if not file.exists():
+    return piece_of(core, row.log_name, offset, ended=row.state not in ("owed", "queued"))
+
+
+def piece_of(core: Core, log_name: str, offset: int, *, ended: bool) -> LogPiece:
+    """A piece of a log; ``ended``: nothing is written to it any more. One that is not there is empty."""
+    file = path_of(core, log_name)
+    if not log_name or not file.exists():
         return LogPiece("", 0, 0, ended)
     with file.open("rb") as stream:
         stream.seek(max(0, offset))

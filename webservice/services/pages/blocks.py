@@ -10,10 +10,11 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from poms.webservice.errors import NotFound, PomsError
-from poms.webservice.model import Campaign, CampaignStage, Experimenter, JobType, LoginSetup
+from poms.webservice.model import Campaign, CampaignStage, Experimenter, JobType, LoginSetup, LoginSetupTest
 from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recoveries import RECOVERY_WORDS
+from poms.webservice.services import credentials, login_setup_tests
 from poms.webservice.services.blocks import Kind
 from poms.webservice.services.campaigns import SHARED_EXPERIMENT
 from poms.webservice.services.core import Core
@@ -78,8 +79,10 @@ def _block_rows(session: Session, actor: Actor, url: Url, name: str, *, view: st
     found = session.scalars(query.options(selectinload(JobType.recoveries)) if kind == "job_type" else query).all()
     shown = found[:limit]
     used = _use_counts(session, actor, kind, [_id(kind, row) for row in shown])
+    tests = login_setup_tests.latest(session, [row.login_setup_id for row in shown]) if kind == "login_setup" else {}
     names = names_of(session, [row.creator for row in shown])
-    return [{**_content(kind, row), "id": _id(kind, row), "name": row.name, "active": row.active,
+    return [{**_content(kind, row), **_tested(url, kind, row, tests),
+             "id": _id(kind, row), "name": row.name, "active": row.active,
              "url": url(kind, **{f"{kind}_id": _id(kind, row)}) if row.experiment == actor.experiment else "",
              "clone_url": url(f"{kind}_new", source=row.name), "shared": row.experiment != actor.experiment,
              "used": used.get(_id(kind, row), 0), "creator": names.get(row.creator, ""),
@@ -111,6 +114,33 @@ def _content(kind: Kind, row: Any) -> dict[str, Any]:
             "patterns": row.output_file_patterns, "recoveries": [entry.recovery_type for entry in row.recoveries]}
 
 
+def _tested(url: Url, kind: Kind, row: Any, tests: Mapping[int, LoginSetupTest]) -> dict[str, Any]:
+    """The newest test of a login setup, for the list; None if it was never tested."""
+    if kind != "login_setup":
+        return {}
+    test = tests.get(row.login_setup_id)
+    return {"test": test and {
+        "state": test.state, "at": test.ended_at or test.created, "message": test.message or "",
+        "url": url("login_setup_log", login_setup_id=row.login_setup_id, test_id=test.login_setup_test_id)}}
+
+
+def _tests(session: Session, url: Url, kind: Kind, number: int) -> list[dict[str, Any]]:
+    """The newest tests of one login setup, for its page."""
+    if kind != "login_setup":
+        return []
+    rows = login_setup_tests.of_login_setup(session, number)
+    found = login_setup_tests.documents(rows, names_of(session, [row.tester for row in rows]))
+    return [{**test, "url": url("login_setup_log", login_setup_id=number, test_id=test["id"])} for test in found]
+
+
+def _credentials(core: Core, actor: Actor, kind: Kind, row: Any) -> dict[str, Any]:
+    """What launches with a login setup would be given, in the name of who looks."""
+    if kind != "login_setup":
+        return {}
+    role = permissions.ANALYSIS if row.creator_role == permissions.ANALYSIS else permissions.PRODUCTION
+    return {"credentials": credentials.shown(core, row.experiment, role, actor.username)}
+
+
 def _may_modify(actor: Actor, row: Any) -> bool:
     return row.experiment == actor.experiment and permissions.refusal(
         actor, "modify", owner_role=row.creator_role, owner_id=row.creator) is None
@@ -132,6 +162,7 @@ def block_page(core: Core, actor: Actor, url: Url, kind: Kind, number: int, *, t
             raise NotFound(f"There is no {kind.replace('_', ' ')} {number} in {actor.experiment}.")
         names = names_of(session, [row.creator, row.updater])
         uses, total = _uses(session, actor, kind, number, url)
+        tests = _tests(session, url, kind, number)
         form = _form(kind, row)
         others = session.scalars(select(_TABLES[kind].name).where(
             _TABLES[kind].experiment.in_({actor.experiment, SHARED_EXPERIMENT}), _TABLES[kind].active,
@@ -142,9 +173,11 @@ def block_page(core: Core, actor: Actor, url: Url, kind: Kind, number: int, *, t
                   "created_at": row.created, "updater": names.get(row.updater, ""), "updated_at": row.updated,
                   "role": row.creator_role, "url": url(kind, **{f"{kind}_id": number})},
         "kind": kind, "form": {**form, **(typed or {})}, "problems": list(problems), "uses": uses, "use_count": total,
-        "others": list(others), "recovery_kinds": _recovery_kinds(core, actor) if kind == "job_type" else [],
+        "tests": tests, **_credentials(core, actor, kind, row), "others": list(others),
+        "recovery_kinds": _recovery_kinds(core, actor) if kind == "job_type" else [],
         "may": {"modify": may, "create": permissions.refusal(actor, "create") is None,
-                "delete": may and not total},
+                "delete": may and not total, "test": kind == "login_setup" and permissions.refusal(
+                    actor, "do", owner_role=row.creator_role, owner_id=row.creator) is None},
     }
 
 

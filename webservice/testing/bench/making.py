@@ -29,6 +29,7 @@ from poms.webservice.model import (
     JobType,
     Launch,
     LoginSetup,
+    LoginSetupTest,
     Membership,
     Recovery,
     Snapshot,
@@ -221,6 +222,10 @@ class _Maker:
             loader.load(LoginSetup, ("login_setup_id", "experiment", "name", "launch_host", "launch_account",
                                      "launch_setup", *made_columns),
                         [(number, experiment, "grid", "localhost", "", "", *made)])
+            loader.load(LoginSetupTest, ("login_setup_test_id", "login_setup_id", "experiment", "key", "tester",
+                                         "plan", "state", "message", "exit_status", "created", "ended_at"),
+                        [(number, number, experiment, f"test{number}", 1, {"host": "localhost", "account": ""},
+                          "passed", "Login and setup work.", 0, self.now, self.now)])
             loader.load(JobType, ("job_type_id", "experiment", "name", "launch_script", "definition_parameters",
                                   "output_file_patterns", *made_columns),
                         [(number, experiment, "lar", "fife_launch -c lar.cfg", [["-Osubmit.N=", "10"]], "%.root",

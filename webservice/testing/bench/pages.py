@@ -77,7 +77,7 @@ def value_of(name: str, landmarks: Landmarks) -> Any:
     known = {"campaign_id": landmarks.campaign_id, "campaign_stage_id": landmarks.stage_id,
              "submission_id": landmarks.submission_id, "batch_id": landmarks.batch_id,
              "experiment": landmarks.experiment, "username": landmarks.username, "login_setup_id": 1,
-             "job_type_id": 1, "tag_id": 1, "version": 1, "name": landmarks.username}
+             "job_type_id": 1, "tag_id": 1, "test_id": 1, "version": 1, "name": landmarks.username}
     if name not in known:
         raise LookupError(f"the benchmark does not know what to ask for as {name}: add it to testing.bench.pages")
     return known[name]
