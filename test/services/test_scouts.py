@@ -14,7 +14,8 @@ from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Delivery, JobType, Scout
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import holds, launches, scout_verdicts
+from poms.webservice.services import holds, launches, launching, scout_verdicts
+from poms.webservice.services.launching import LaunchRequest
 from poms.webservice.services.pages import campaigns as campaign_pages
 from poms.webservice.services.pages import home as home_pages
 from poms.webservice.services.pages import launches as launch_pages
@@ -180,6 +181,37 @@ def test_other_launches_wait_for_the_scout(world):
     pass_over(world)
 
     assert sorted(len(part) for part in inputs(world, made)) == [4, 16, 30]
+
+
+def test_of_two_launches_at_once_one_sends_the_scout(world):
+    """The other finds, when it is stored, that it was overtaken, and waits."""
+    made = made_of(world)
+    late = launching.prepare(world.core, made.owner, LaunchRequest(made.stage("reco"), "late"))
+    number = world.submission(made, "reco")
+    assert late.scout.files == tuple(files_of(world, number))
+
+    with pytest.raises(launching._PositionMoved):
+        launching._store(world.core, made.owner, late)
+    outcome = world.launch(made, "reco", key="late")
+
+    assert outcome.state == "held"
+    assert len(world.submissions()) == 1
+
+
+def test_parts_that_are_owed_at_once_send_one_scout(world):
+    """However many are due when an agent comes."""
+    made = chain(world, start_when="1 file")
+    first = world.submission(made, "gen")
+    world.poll()
+    for count in (9, 11):
+        world.catalogue().process(world.get(first).project, count)
+        world.wrap_up()
+    assert len(world.launches(state="owed")) == 2
+
+    world.work_on_launches()
+
+    assert [len(part) for part in inputs(world, made)] == [4]
+    assert len(world.launches(state="held")) == 2
 
 
 def test_a_launch_that_was_kept_while_the_scout_was_judged_goes_too(world):

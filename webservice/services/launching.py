@@ -598,7 +598,7 @@ def _files_of(core: Core, stage: CampaignStage, dataset: str) -> list[str]:
 
 
 class _PositionMoved(Exception):
-    """Another launch took the slice that was prepared; work the next one out."""
+    """Another launch took the slice that was prepared, or sent a scout meanwhile; work it out anew."""
 
 
 def _store(core: Core, actor: Actor, prepared: Prepared, owed: tuple[int, int] | None = None) -> Outcome:
@@ -712,6 +712,8 @@ def _send_scout(session: Session, submission: Submission, request: LaunchRequest
                 stage: CampaignStage, launcher: str, now: datetime) -> None:
     """Note that a submission scouts, and owe what it leaves, which waits for it with the files set aside for it."""
     number = submission.submission_id
+    if scouts.is_overtaken(session, stage, part):
+        raise _PositionMoved
     scouts.send(session, submission, part)
     rest = replace(request, key=naming.scout_rest_key(number), dataset_override=naming.scout_rest_dataset(number),
                    define=part.rest, scouted_by=number)

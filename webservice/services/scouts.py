@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from poms.webservice.errors import Invalid
@@ -31,12 +31,13 @@ _UNIQUE = uuid.UUID("9a0c6b52-1c7e-4d11-8a54-0d6f2f7e6b33")
 class Standing:
     """How scouting stands for a launch. ``rule`` None: it does not scout, nor wait for one.
 
-    ``ahead`` is a scout of the stage as it is now that is not decided, 0 without one; ``overrides`` and ``learned`` are
-    what a good one found out.
+    ``ahead`` is a scout of the stage as it is now that is not decided, 0 without one; ``newest`` is the stage's newest
+    one. ``overrides`` and ``learned`` are what a good one found out.
     """
 
     rule: Scouting | None = None
     ahead: int = 0
+    newest: int = 0
     overrides: Pairs = ()
     learned: str = ""
 
@@ -45,7 +46,8 @@ class Standing:
 class Part:
     """The files that go ahead, with the query of their definition and one for what is left of the input.
 
-    With ``waits_for`` nothing goes ahead of this launch: it waits for a scout that did already.
+    ``after``: the stage's newest scout before this one, None if others do not matter. With ``waits_for`` nothing goes
+    ahead of this launch: it waits for a scout that did already.
     """
 
     total: int
@@ -54,6 +56,7 @@ class Part:
     query: str = field(default="", repr=False)
     rest: str = field(default="", repr=False)
     rule: str = ""
+    after: int | None = None
     waits_for: int = 0
 
     @property
@@ -76,11 +79,22 @@ def standing(core: Core, stage: CampaignStage, *, kind: str, test: bool, scouted
         if kind == "recovery" or stage.campaign_stage_type in NO_INPUT or good is not None and not rule.always:
             return found
         ahead = None if rule.always else _newest(session, stage, OPEN)
-    return Standing(rule, ahead.submission_id if ahead is not None else 0, found.overrides, found.learned)
+        newest = _newest_number(session, stage)
+    return Standing(rule, ahead.submission_id if ahead is not None else 0, newest, found.overrides, found.learned)
 
 
 def _learned(scout: Scout) -> Standing:
     return Standing(overrides=tuple((str(key), str(value)) for key, value in scout.overrides), learned=scout.change)
+
+
+def _newest_number(session: Session, stage: CampaignStage) -> int:
+    return session.scalar(select(func.max(Scout.submission_id)).where(
+        Scout.campaign_stage_id == stage.campaign_stage_id)) or 0
+
+
+def is_overtaken(session: Session, stage: CampaignStage, part: Part) -> bool:
+    """Whether another launch of the stage, which the caller has locked, sent a scout since this one was worked out."""
+    return part.after is not None and _newest_number(session, stage) != part.after
 
 
 def _newest(session: Session, stage: CampaignStage, states: tuple[str, ...]) -> Scout | None:
@@ -122,7 +136,8 @@ def part_of(core: Core, stage: CampaignStage, scouting: Standing, dataset: str, 
     if data.definition(name) not in (None, first):
         # The same launch was worked out before and lost, and the dataset has other files by now.
         name = naming.scout_dataset(uuid.uuid4().hex)
-    return Part(total, name, names, first, sam_queries.without_files(query, names), stage.scout or "")
+    return Part(total, name, names, first, sam_queries.without_files(query, names), stage.scout or "",
+                None if rule.always else scouting.newest)
 
 
 def declare(core: Core, stage: CampaignStage, part: Part) -> None:
