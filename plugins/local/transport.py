@@ -1,7 +1,7 @@
 """The ``local`` launch transport: runs a launch script on the service's own machine, as its own account.
 
-Not for other hosts or accounts (those are refused). Invariant: when ``run`` has returned, or the process
-that called it is dead, nothing of the script's process group is left running, and no private file is left.
+Not for other hosts or accounts (those are refused). Invariant: when ``run`` has returned, or the process that
+called it is dead or has stood still for ``SILENT_SECONDS``, nothing of the script's process group is left running.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from poms.webservice.hookspecs import hookimpl
 from poms.webservice.interfaces import LaunchFiles, Offer, PluginContext, StopSignal, TransportResult
 
 GRACE_SECONDS = 2.0
+BEAT_SECONDS = 1.0
+SILENT_SECONDS = 8.0
+"""Less than an agent's lease and the time for which the batch system is asked then."""
+
 CALLED_OFF = "The launch was stopped: it was called off."
 PIECE_BYTES = 65536
 
@@ -35,10 +39,14 @@ PIECE_BYTES = 65536
 # once. Killed rather than left to finish: an orphan that submits minutes later would come after another
 # agent has asked the batch system, found nothing and begun a second attempt. Should the guard itself be
 # killed, bash dies with it (PR_SET_PDEATHSIG, which is safe to set here because the guard has one thread).
+# The service writes into the pipe all the time: one that is paused (SIGSTOP, a machine that sleeps) is as good as
+# dead, as its lease ends and another agent begins a second attempt.
 # Before it kills the group, and itself with it, it removes the directory of the private files.
 _GUARD = """
-import ctypes, os, select, shutil, signal, sys
-lifeline, script, private = int(sys.argv[1]), int(sys.argv[2]), sys.argv[4]
+import ctypes, os, select, shutil, signal, sys, time
+lifeline, script, private, silent = int(sys.argv[1]), int(sys.argv[2]), sys.argv[4], float(sys.argv[5])
+def now():
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 me = os.getpid()
 libc = ctypes.CDLL(None)
 bash = os.fork()
@@ -58,8 +66,14 @@ null = os.open(os.devnull, os.O_RDWR)
 os.dup2(null, 1)
 os.dup2(null, 2)
 ended = os.pidfd_open(bash)
-ready, _, _ = select.select([lifeline, ended], [], [])
-if ended not in ready:
+heard, alive = now(), True
+while alive:
+    ready, _, _ = select.select([lifeline, ended], [], [], silent)
+    if ended in ready:
+        break
+    alive = lifeline in ready and now() - heard < silent and os.read(lifeline, 4096) != b""
+    heard = now()
+if not alive:
     if private:
         shutil.rmtree(private, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
@@ -78,10 +92,11 @@ class LocalTransport:
     """``LaunchTransport`` for this machine. Safe to use from any thread."""
 
     dies_with_caller = True
-    """No script goes on after the process that called ``run`` is dead: see ``_GUARD``."""
+    """No script goes on after the process that called ``run`` is dead, or paused: see ``_GUARD``."""
 
-    def __init__(self, context: PluginContext | None = None, *, bash: str = "/bin/bash") -> None:
-        self._bash = bash
+    def __init__(self, context: PluginContext | None = None, *, bash: str = "/bin/bash",
+                 silent_seconds: float = SILENT_SECONDS) -> None:
+        self._bash, self._silent_seconds = bash, silent_seconds
         self._directory = (context.data_dir.absolute() if context else Path(tempfile.gettempdir())) / "launch_files"
 
     def run(self, host: str, account: str, script: str, *, log: BinaryIO, timeout_seconds: float,
@@ -89,10 +104,10 @@ class LocalTransport:
             ) -> TransportResult:
         """Run the script in bash with nothing on its standard input; see ``LaunchTransport``."""
         _require_here(host, account)
-        with placed(self._directory, files, timeout_seconds) as places, \
-                _started(self._bash, script, places) as process:
-            ending = _follow(process, log=log, timeout_seconds=timeout_seconds, max_output_bytes=max_output_bytes,
-                             stop=stop)
+        with placed(self._directory, files) as places, \
+                _started(self._bash, script, places, self._silent_seconds) as (process, lifeline):
+            ending = _follow(process, lifeline, log=log, timeout_seconds=timeout_seconds,
+                             max_output_bytes=max_output_bytes, stop=stop)
         output = ending.output.decode(errors="replace")
         if ending.reason:
             return TransportResult(None, output, ending.reason)
@@ -129,16 +144,18 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _started(bash: str, script: str, places: Places) -> Iterator[subprocess.Popen[bytes]]:
-    """The guard and bash, running the script; afterwards whatever is left of their group is killed."""
+def _started(bash: str, script: str, places: Places,
+             silent_seconds: float) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The guard and bash, running the script, and what the guard listens to; afterwards their group is killed."""
     # Not over bash's standard input: the first command that reads would eat the rest of the script.
     # Not in a named file either: an anonymous one cannot be left behind or changed while it runs.
     text = os.memfd_create("poms-launch")
     lifeline, held = os.pipe()
+    os.set_blocking(held, False)
     process = None
     try:
-        process = _start(bash, script, text, lifeline, places)
-        yield process
+        process = _start(bash, script, text, lifeline, places, silent_seconds)
+        yield process, held
     finally:
         if process is not None:
             _end(process)
@@ -146,12 +163,14 @@ def _started(bash: str, script: str, places: Places) -> Iterator[subprocess.Pope
             os.close(descriptor)
 
 
-def _start(bash: str, script: str, text: int, lifeline: int, places: Places) -> subprocess.Popen[bytes]:
+def _start(bash: str, script: str, text: int, lifeline: int, places: Places,
+           silent_seconds: float) -> subprocess.Popen[bytes]:
     try:
         _write_all(text, f"exec {text}<&-; ".encode() + script.encode())
         home = pwd.getpwuid(os.geteuid()).pw_dir
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _GUARD, str(lifeline), str(text), bash, places.private],
+            [sys.executable, "-I", "-S", "-c", _GUARD, str(lifeline), str(text), bash, places.private,
+             str(silent_seconds)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=_environment() | places.variables(),
             cwd=home if Path(home).is_dir() else "/", pass_fds=(lifeline, text), start_new_session=True)
@@ -171,7 +190,7 @@ class _Ending:
     reason: str = ""
 
 
-def _follow(process: subprocess.Popen[bytes], *, log: BinaryIO, timeout_seconds: float,
+def _follow(process: subprocess.Popen[bytes], lifeline: int, *, log: BinaryIO, timeout_seconds: float,
             max_output_bytes: int, stop: StopSignal | None) -> _Ending:
     """Copy output to the log as it comes, until the script has ended or must be stopped."""
     assert process.stdout is not None
@@ -188,18 +207,17 @@ def _follow(process: subprocess.Popen[bytes], *, log: BinaryIO, timeout_seconds:
             while True:
                 # The script's own end counts, not the end of its output: a background process of it may hold
                 # the pipe open for ever.
-                events = selector.select(max(0.0, deadline - time.monotonic()))
+                events = selector.select(max(0.0, min(BEAT_SECONDS, deadline - time.monotonic())))
+                _beat(lifeline)
                 ready = {key.fd for key, _ in events}
                 if exited in ready:
                     while _copy(process, ending, log=log, max_output_bytes=max_output_bytes) > 0:
                         if ending.reason:
                             break
                     return ending
-                if process.stdout.fileno() in ready:
-                    if _copy(process, ending, log=log, max_output_bytes=max_output_bytes) == 0:
-                        selector.unregister(process.stdout)
-                elif not events:
-                    ending.reason = f"The launch was stopped: it had not ended after {timeout_seconds:g} seconds."
+                if process.stdout.fileno() in ready and _copy(
+                        process, ending, log=log, max_output_bytes=max_output_bytes) == 0:
+                    selector.unregister(process.stdout)
                 if stop is not None and stop.is_set():
                     ending.reason = ending.reason or CALLED_OFF
                 if ending.reason:
@@ -209,6 +227,13 @@ def _follow(process: subprocess.Popen[bytes], *, log: BinaryIO, timeout_seconds:
                     return ending
     finally:
         os.close(exited)
+
+
+def _beat(lifeline: int) -> None:
+    """Tell the guard that whoever wants the launch is still there."""
+    # A guard that is gone was waited for already, one that does not read has enough to read.
+    with suppress(BlockingIOError, BrokenPipeError):
+        os.write(lifeline, b".")
 
 
 def _copy(process: subprocess.Popen[bytes], ending: _Ending, *, log: BinaryIO, max_output_bytes: int) -> int:

@@ -179,6 +179,33 @@ def test_nothing_goes_on_after_its_agent_was_killed(tmp_path, victim):
     assert not (tmp_path / "submitted").exists()
 
 
+def test_nothing_goes_on_while_its_agent_is_paused(tmp_path):
+    """An agent that stands still loses its launch to another one, so the script dies before it could submit."""
+    fifo = tmp_path / "pids"
+    os.mkfifo(fifo)
+    script = f"echo $$ > {fifo}; sleep 1000; touch {tmp_path}/submitted"
+    program = ("import io; from poms.plugins.local.transport import LocalTransport; "
+               f"print(LocalTransport(silent_seconds=3).run('', '', {script!r}, log=io.BytesIO(), timeout_seconds=900, "
+               "max_output_bytes=9).reason)")
+    agent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    bash = int(fifo.read_text())
+
+    os.kill(agent.pid, signal.SIGSTOP)
+
+    await_gone(bash)
+    os.kill(agent.pid, signal.SIGCONT)
+    assert "killed" in agent.communicate(timeout=60)[0]
+    assert not (tmp_path / "submitted").exists()
+
+
+def test_an_agent_that_is_there_keeps_its_script(tmp_path):
+    """A script may be silent for much longer than its agent may."""
+    result = LocalTransport(silent_seconds=2).run("", "", "sleep 5; echo done", log=io.BytesIO(), timeout_seconds=60,
+                                                  max_output_bytes=100)
+
+    assert (result.exit_status, result.output) == (0, "done\n")
+
+
 def test_output_arrives_while_the_script_runs(tmp_path):
     """The log grows as the script writes; a reader need not wait for the end."""
     seen_at: list[float] = []
