@@ -46,9 +46,15 @@ class Submission(Base):
         Index(None, "experiment", "submission_id"),
         Index(None, "experiment", "status_id", "submission_id"),
         Index(None, "status_id", "status_since"),
-        Index(None, "recovery_tasks_parent"),
         Index(None, "jobsub_job_id"),
-        Index(None, "depends_on"),
+        # Every change of a submission writes to all of its indexes, and few submissions follow another.
+        Index("ix_submissions_recovery_tasks_parent", "recovery_tasks_parent",
+              postgresql_where=text("recovery_tasks_parent IS NOT NULL"),
+              sqlite_where=text("recovery_tasks_parent IS NOT NULL")),
+        Index("ix_submissions_depends_on", "depends_on", postgresql_where=text("depends_on IS NOT NULL"),
+              sqlite_where=text("depends_on IS NOT NULL")),
+        # SQLite, which is for trying POMS out, reads the few submissions that there are.
+        Index("ix_submissions_dataset", text("(submission_params ->> 'dataset')")).ddl_if(dialect="postgresql"),
     )
 
     submission_id: Mapped[int] = mapped_column(primary_key=True)
