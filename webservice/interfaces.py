@@ -192,13 +192,15 @@ class PrivateFile:
 class LaunchFiles:
     """The files of one run of a script, which no other account of its host may read.
 
-    ``private`` are gone when the script has ended, however it ended. ``kept`` lie in a sandbox of this run's own, which
-    a later run may remove after ``keep_seconds``; None: there is no sandbox.
+    ``private`` are gone when the script has ended, however it ended. ``kept`` lie in a sandbox of this run's own; None:
+    there is none. Each run removes what earlier ones left: sandboxes after ``keep_seconds``, and private files older
+    than ``stale_seconds``, which belong to no run that is alive.
     """
 
     private: tuple[PrivateFile, ...] = ()
     kept: tuple[PrivateFile, ...] | None = None
     keep_seconds: float = 86400.0
+    stale_seconds: float = 172800.0
 
 
 @runtime_checkable

@@ -23,8 +23,6 @@ from poms.webservice.rules.naming import is_file_word
 log = logging.getLogger(__name__)
 
 PRIVATE, SANDBOX = "private-", "sandbox-"
-LEFT_BEHIND_SECONDS = 86400.0
-"""Private files so much older than any script may run belong to no launch that is alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Places:
 
 
 @contextmanager
-def placed(root: Path, files: LaunchFiles | None, timeout_seconds: float) -> Iterator[Places]:
+def placed(root: Path, files: LaunchFiles | None) -> Iterator[Places]:
     """The files of a launch in directories of their own; afterwards the private ones are gone.
 
     Raises Invalid for a name that is a path, BackendUnavailable if they cannot be written: nothing was started then.
@@ -52,7 +50,7 @@ def placed(root: Path, files: LaunchFiles | None, timeout_seconds: float) -> Ite
     for file in (*files.private, *(files.kept or ())):
         if not is_file_word(file.name):
             raise Invalid(f"{file.name[:100]!r} is no name for a file of a launch; rename it.")
-    sweep(root, PRIVATE, older_than_seconds=2 * timeout_seconds + LEFT_BEHIND_SECONDS)
+    sweep(root, PRIVATE, older_than_seconds=files.stale_seconds)
     sweep(root, SANDBOX, older_than_seconds=files.keep_seconds)
     made: list[str] = []
     try:

@@ -60,7 +60,7 @@ class Conversation:
         self._ready_by = min(deadline, time.monotonic() + login_seconds)
         self._max_output_bytes = max_output_bytes
         self._stop = stop
-        self._files = files or LaunchFiles(keep_seconds=0)
+        self._files = files or LaunchFiles(keep_seconds=0, stale_seconds=0)
         self._key = secrets.token_hex(8)
         self._to_send = memoryview(b"")
         self._line = bytearray()
@@ -171,7 +171,8 @@ class Conversation:
             files = self._files
             header = remote.header(len(self._script), self._key, seconds, sandbox=files.kept is not None,
                                    files=len(files.private) + len(files.kept or ()),
-                                   keep_minutes=math.ceil(files.keep_seconds / 60))
+                                   keep_minutes=math.ceil(files.keep_seconds / 60),
+                                   stale_minutes=math.ceil(files.stale_seconds / 60))
             self._to_send = memoryview(header + self._script + remote.contents(files))
             self._selector.register(self._stdin.fileno(), selectors.EVENT_WRITE)
         elif notice.kind == "group" and notice.value.isascii() and notice.value.isdigit():

@@ -20,18 +20,19 @@ def _in_bash(text: str) -> str:
     return f"exec /bin/bash --noprofile --norc -c '{text}'"
 
 
-# Standard input: "SIZE KEY SECONDS COUNT SANDBOX MINUTES\n", then SIZE bytes of script, then COUNT times
+# Standard input: "SIZE KEY SECONDS COUNT SANDBOX MINUTES STALE\n", then SIZE bytes of script, then COUNT times
 # "PLACE NAME SIZE\n" and a file of that size, then nothing until the connection ends.
 # The script goes to a private file that is gone from the directory before it runs; an incomplete one never
 # runs, nor does one whose files are not all there. It leads a process group of its own, with nothing on its
 # standard input. A watcher ends the group when the connection is gone or the time is over: then nobody would
 # notice what it still starts. Files of place 0 go when the script has ended, or this shell; those of place 1 are
-# in the sandbox (SANDBOX 1: there is one) until a launch comes after MINUTES.
+# in the sandbox (SANDBOX 1: there is one) until a launch comes after MINUTES. What a host that lost its power kept
+# is removed by a launch that comes after STALE minutes; 0 removes nothing.
 LAUNCH = _in_bash(
     "umask 077; exec 3<&0 </dev/null 4>&2; "
     "echo poms-launch:ready >&4; "
-    "read -r size key seconds count boxed minutes <&3 || exit 97; SECONDS=0; "
-    'case ":$size:$seconds:$count:$boxed:$minutes:" in *[^0-9:]*|*::*) exit 97;; esac; '
+    "read -r size key seconds count boxed minutes stale <&3 || exit 97; SECONDS=0; "
+    'case ":$size:$seconds:$count:$boxed:$minutes:$stale:" in *[^0-9:]*|*::*) exit 97;; esac; '
     'base="${TMPDIR:-/tmp}"; place=; box=; files=; '
     'clear() { [ -z "$place" ] || rm -rf -- "$place"; place=; }; '
     'refuse() { clear; [ -z "$box" ] || rm -rf -- "$box"; echo "poms-launch:$key:refused:$1" >&4; exit 97; }; '
@@ -39,7 +40,7 @@ LAUNCH = _in_bash(
     "trap clear EXIT; trap \"exit 98\" TERM HUP INT; "
     'old() { find "$base" -maxdepth 1 -type d -user "$(id -u)" -name "$1.*" -mmin "+$2" '
     "-exec rm -rf -- {} + 2>/dev/null; }; "
-    'old poms-launch "$((seconds/30+1440))"; [ "$minutes" -eq 0 ] || old poms-sandbox "$minutes"; '
+    '[ "$stale" -eq 0 ] || old poms-launch "$stale"; [ "$minutes" -eq 0 ] || old poms-sandbox "$minutes"; '
     'place=$(mktemp -d "$base/poms-launch.XXXXXXXXXX" 2>&4) || '
     'refuse "it cannot make a temporary directory"; '
     '{ head -c "$size" <&3 >"$place/script"; } 2>&4 || refuse "it cannot write the script to a temporary file"; '
@@ -102,9 +103,10 @@ def read_notice(line: bytes, key: str) -> Notice | None:
     return None
 
 
-def header(size: int, key: str, seconds: int, *, files: int = 0, sandbox: bool = False, keep_minutes: int = 0) -> bytes:
+def header(size: int, key: str, seconds: int, *, files: int = 0, sandbox: bool = False, keep_minutes: int = 0,
+           stale_minutes: int = 0) -> bytes:
     """What goes before a script of ``size`` bytes that may run for ``seconds``, and before so many files."""
-    return f"{size} {key} {seconds} {files} {int(sandbox)} {keep_minutes}\n".encode()
+    return f"{size} {key} {seconds} {files} {int(sandbox)} {keep_minutes} {stale_minutes}\n".encode()
 
 
 def file_header(file: PrivateFile, *, kept: bool) -> bytes:

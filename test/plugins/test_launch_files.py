@@ -120,7 +120,7 @@ def test_names_stay_in_their_directory(transport, tmp_path, name):
 def test_what_was_left_behind_is_swept(transport, tmp_path):
     """A later launch removes the directories of launches that cannot be alive, and sandboxes whose time is over."""
     root = tmp_path / "launch_files"
-    ages = {f"{PRIVATE}old": 90_000, f"{PRIVATE}new": 3600, f"{SANDBOX}old": 90_000, f"{SANDBOX}new": 3600,
+    ages = {f"{PRIVATE}old": 180_000, f"{PRIVATE}new": 3600, f"{SANDBOX}old": 90_000, f"{SANDBOX}new": 3600,
             "something-else": 10**8}
     for name, age in ages.items():
         (root / name).mkdir(parents=True)

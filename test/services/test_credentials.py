@@ -10,7 +10,7 @@ from poms.webservice.interfaces import TransportResult
 from poms.webservice.model import Base, CampaignStage, Launch
 from poms.webservice.rules.permissions import ANALYSIS
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import credentials, launch_logs, launches, launching, uploads
+from poms.webservice.services import credentials, housekeeping, launch_logs, launches, launching, uploads
 from poms.webservice.services.launching import LaunchRequest
 from poms.webservice.testing.fixtures import make_service
 from poms.webservice.testing.world import World, stage
@@ -248,3 +248,58 @@ def test_without_a_source_only_the_sandbox_goes_along(database, tmp_path, clock)
 
     assert (given.files.private, given.files.kept) == ((), ())
     assert credentials.states(world.core, "samdev", "production", "ana") == []
+
+
+# ---------------------------------------------------------------------------------------- housekeeping
+
+
+def swept(world):
+    """Where housekeeping lets old files be removed."""
+    found = []
+    run = world.fakes.transport.run
+
+    def noted(host, account, script, *, files=None, **limits):
+        found.append((host, account, script, files))
+        return run(host, account, script, **limits)
+
+    world.fakes.transport.run = noted
+    housekeeping.run(world.core)
+    world.fakes.transport.run = run
+    return found
+
+
+def test_housekeeping_removes_sandboxes_where_nothing_is_launched_any_more(world, analysis, clock):
+    """Once they are old, at each place once, with the times by which launches go."""
+    for _ in range(2):
+        world.launch(analysis, "ana")
+    world.work_on_launches()
+    assert swept(world) == []
+
+    clock.advance(days=1, minutes=5)
+
+    ((host, _, script, files),) = swept(world)
+    assert (host, script) == ("localhost", "exit 0\n")
+    assert (files.private, files.kept, files.keep_seconds, files.stale_seconds) == ((), None, 86400, 90000)
+    clock.advance(days=2)
+    assert swept(world) == []
+
+
+def test_a_place_that_does_not_answer_keeps_no_other_from_being_swept(world, analysis, clock):
+    """It is tried again by the next pass."""
+    world.launch(analysis, "ana")
+    world.work_on_launches()
+    clock.advance(days=1, minutes=5)
+    world.fakes.transport.fail("run", BackendUnavailable("no route to host"))
+
+    assert "0 launch hosts swept" in housekeeping.run(world.core)
+    assert "1 launch hosts swept" in housekeeping.run(world.core)
+
+
+def test_files_are_never_swept_while_scripts_may_run(database, tmp_path, clock):
+    """Whatever the settings say."""
+    made = make_service(database, tmp_path, clock,
+                        text="[agent]\nsandbox_days = 0\nlaunch_timeout_seconds = 2d\n")
+
+    found = credentials.sweeping(made.core)
+
+    assert (found.keep_seconds, found.stale_seconds) == (4 * 86400, 5 * 86400)

@@ -94,7 +94,7 @@ def test_a_campaign_without_launches_becomes_inactive(world, clock):
     assert housekeeping.deactivate_stale_campaigns(world.core) == 0
     clock.advance(days=2)
 
-    assert housekeeping.run(world.core) == "0 launch logs removed, 1 campaigns made inactive"
+    assert housekeeping.run(world.core) == "0 launch logs removed, 0 launch hosts swept, 1 campaigns made inactive"
 
     assert not is_active(world, campaign)
     assert [event.kind for event in world.events()] == ["campaign.deactivated"]

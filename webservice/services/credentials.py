@@ -7,7 +7,7 @@ analysis, the experiment's for everything else; what a launch is given is held i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from poms.webservice.errors import Conflict, PomsError
@@ -69,8 +69,14 @@ def issue(core: Core, plan: LaunchPlan) -> Given:
     kept = _sandbox(core, plan) if plan.role == ANALYSIS else None
     if not issued.files and kept is None:
         return Given(None, issued.variables)
-    keep_seconds = core.settings.agent.sandbox_days * DAY_SECONDS
-    return Given(LaunchFiles(issued.files, kept, keep_seconds), issued.variables)
+    return Given(replace(sweeping(core), private=issued.files, kept=kept), issued.variables)
+
+
+def sweeping(core: Core) -> LaunchFiles:
+    """No files, and when those of earlier launches are removed: never while their scripts may run."""
+    longest = 2 * core.settings.agent.launch_timeout_seconds
+    return LaunchFiles(keep_seconds=max(core.settings.agent.sandbox_days * DAY_SECONDS, longest),
+                       stale_seconds=longest + DAY_SECONDS)
 
 
 def _request(core: Core, experiment: str, role: str, username: str) -> CredentialRequest:

@@ -6,6 +6,7 @@ under way, a launch that waits or a schedule still needs.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Iterator
@@ -14,23 +15,27 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from poms.webservice.errors import BackendUnavailable, Invalid
 from poms.webservice.model import Campaign, CampaignStage, Launch, Schedule, Submission
+from poms.webservice.rules.permissions import ANALYSIS
 from poms.webservice.rules.statuses import LIVE, Status
-from poms.webservice.services import events, launch_logs, login_setup_tests
+from poms.webservice.services import credentials, events, launch_logs, login_setup_tests
 from poms.webservice.services.core import Core
 
 log = logging.getLogger(__name__)
 
 AGENT = "poms"
 BATCH = 500
+SWEEP_SECONDS = 60.0
 
 
 def run(core: Core) -> str:
     """All duties once; a sentence for the agents page."""
     removed = remove_old_launch_logs(core)
     login_setup_tests.remove_old(core)
+    swept = sweep_launch_hosts(core)
     stopped = deactivate_stale_campaigns(core)
-    return f"{removed} launch logs removed, {stopped} campaigns made inactive"
+    return f"{removed} launch logs removed, {swept} launch hosts swept, {stopped} campaigns made inactive"
 
 
 def remove_old_launch_logs(core: Core) -> int:
@@ -55,6 +60,42 @@ def remove_old_launch_logs(core: Core) -> int:
         else:
             count += 1
     return count
+
+
+def sweep_launch_hosts(core: Core) -> int:
+    """Have the files of old launches removed where launches were made that had any; returns at how many places.
+
+    Every launch there does the same; this is for places where nothing was launched since.
+    """
+    count = 0
+    for experiment, host, account in _places_with_files(core):
+        try:
+            core.backends.transport(experiment).run(
+                host, account, "exit 0\n", log=io.BytesIO(), timeout_seconds=SWEEP_SECONDS, max_output_bytes=65536,
+                files=credentials.sweeping(core))
+        except (BackendUnavailable, Invalid) as problem:
+            log.warning("launch host not swept", extra={"experiment": experiment, "host": host,
+                                                        "reason": str(problem)})
+        else:
+            count += 1
+    return count
+
+
+def _places_with_files(core: Core) -> list[tuple[str, str, str]]:
+    """Where the files of launches have become old lately: those of analysis, and of experiments with credentials."""
+    sweeping = credentials.sweeping(core)
+    longest = timedelta(seconds=max(sweeping.keep_seconds, sweeping.stale_seconds))
+    now = core.clock()
+    # Seen by two passes at least, and by no more than a few.
+    since = now - longest - timedelta(seconds=3 * core.settings.agent.prune_seconds)
+    before = now - timedelta(seconds=min(sweeping.keep_seconds, sweeping.stale_seconds))
+    host, account, role = (Launch.plan[name].as_string() for name in ("host", "account", "role"))
+    with core.db.read() as session:
+        rows = session.execute(
+            select(Launch.experiment, host, account, role).distinct()
+            .where(Launch.ended_at.between(since, before), Launch.started_at.is_not(None))).all()
+    return sorted({(experiment, host or "", account or "") for experiment, host, account, role in rows
+                   if role == ANALYSIS or core.backends.credentials(experiment) is not None})
 
 
 def deactivate_stale_campaigns(core: Core) -> int:

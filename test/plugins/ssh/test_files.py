@@ -155,7 +155,7 @@ def test_no_secret_is_in_arguments_environments_or_the_log(caller, temporary):
 
 def test_what_was_left_behind_is_removed_by_a_later_launch(caller, temporary):
     """Of launches that cannot be alive, and sandboxes whose time is over; nothing else, and nothing behind links."""
-    old = {"poms-launch.old": 90_000, "poms-launch.new": 60_000, "poms-sandbox.old": 90_000,
+    old = {"poms-launch.old": 180_000, "poms-launch.new": 60_000, "poms-sandbox.old": 90_000,
            "poms-sandbox.new": 60_000, "others": 10**8}
     for name, age in old.items():
         (temporary / name).mkdir()
