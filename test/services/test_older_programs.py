@@ -8,7 +8,7 @@ import pytest
 
 from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound
 from poms.webservice.model import Submission
-from poms.webservice.services import beginnings, blocks, campaigns, deliveries, holds, lookups, tags, watches
+from poms.webservice.services import beginnings, blocks, campaigns, holds, lookups, project_progress, tags, watches
 from poms.webservice.services.blocks import JobTypeChange, LoginSetupChange
 from poms.webservice.testing.world import stage
 
@@ -136,4 +136,4 @@ def test_a_delivery_without_a_project_is_unknown(world, core, campaign):
     with core.db.write() as session:
         session.get_one(Submission, number).project = "7"
 
-    assert deliveries.percent_consumed(core, ["7", "8"]) == {"7": None, "8": None}
+    assert project_progress.percent_consumed(core, ["7", "8"]) == {"7": None, "8": None}

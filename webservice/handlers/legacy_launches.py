@@ -13,7 +13,7 @@ from poms.webservice.handlers.launches import launched
 from poms.webservice.handlers.legacy import read_pairs, recovery_numbers
 from poms.webservice.handlers.params import lines, loose_flag, number, number_or_name, numbers, text, texts
 from poms.webservice.handlers.routing import Need, Routes
-from poms.webservice.services import deliveries, launches, launching, lookups, wrapup
+from poms.webservice.services import launches, launching, lookups, project_progress, wrapup
 from poms.webservice.services.launching import LaunchRequest
 
 routes = Routes()
@@ -86,7 +86,7 @@ def _moment(sent: str) -> datetime:
 def calculate_dd_project_completion(call: Call) -> Answer:
     """For each project how many per cent of its files are consumed."""
     asked = [*call["dd_submissions"], *([call["dd_submission"]] if call["dd_submission"] else [])]
-    return Data(deliveries.percent_consumed(call.core, [str(one) for one in asked]))
+    return Data(project_progress.percent_consumed(call.core, [str(one) for one in asked]))
 
 
 @routes.answer("show_dimension_files", permission=VIEW, arguments={"dims": lines(limit=10_000)})
