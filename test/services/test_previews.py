@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from poms.webservice.errors import Invalid, NotFound
+from poms.webservice.errors import Invalid, NotAllowed, NotFound
 from poms.webservice.interfaces import JobState, LaunchPlan
-from poms.webservice.model import Base, CampaignStage, Membership
-from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION
-from poms.webservice.services import campaigns, holds, launching, previews, schedules, wrapup
+from poms.webservice.model import Base, Campaign, CampaignStage, Membership
+from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER
+from poms.webservice.services import blocks, campaigns, holds, launching, previews, schedules, stage_texts, wrapup
 from poms.webservice.testing.workload import Workload, needs
 from poms.webservice.testing.world import stage
 
@@ -442,3 +442,165 @@ def test_runs_of_a_launcher_who_left_are_refused_in_the_preview(world):
 
     assert {each.what for each in shown} == {"refuse"}
     assert "not in experiment" in shown[0].why
+
+
+# ----------------------------------------------------------------------------------------- changes
+
+TEXT = """[campaign]
+experiment = samdev
+name = typed
+campaign_stage_list = gen,reco
+[campaign_defaults]
+vo_role = Production
+software_version = v1
+dataset_or_split_data = raw
+cs_split_type = nfiles(2)
+completion_type = complete
+completion_pct = 95
+param_overrides = [["-Oglobal.n=", "1"]]
+login_setup = here
+job_type = work
+[campaign_stage gen]
+[campaign_stage reco]
+dataset_or_split_data = None
+cs_split_type = None
+[dependencies reco]
+campaign_stage_1 = gen
+file_pattern_1 = %.root
+[login_setup here]
+host = localhost
+account = samdevpro
+setup = true
+[job_type work]
+launch_script = fife_launch -c %(dataset)s
+"""
+
+
+@pytest.fixture
+def typed(world):
+    """A campaign of a text, with the numbers of its stages, and a launch of gen that is held."""
+    world.catalogue().dataset("raw", 6)
+    owner = world.person("olive")
+    result = campaigns.save_text(world.core, owner, TEXT.encode(), source="test")
+    assert result.problems == ()
+    numbers = {name: number for number, name in result.stages}
+    holds.hold_stages(world.core, owner, [numbers["gen"]], hold=True)
+    held = launching.launch(world.core, owner, launching.by_hand(numbers["gen"], "waits"))
+    holds.hold_stages(world.core, owner, [numbers["gen"]], hold=False)
+    return owner, result.campaign_id, numbers, held.launch_id
+
+
+def assert_effects_are_real(world, owner, effects, save):
+    """What was shown of each stage's next launch, before and after, is what its preview is before and after."""
+    nexts = [effect for effect in effects if effect.launch_id is None]
+    for effect, side in ((effect, effect.before) for effect in nexts):
+        now = previews.of_launch(world.core, owner, launching.by_hand(effect.stage.campaign_stage_id, "preview"))
+        assert now.text == side.text
+    save()
+    for effect in nexts:
+        request = launching.by_hand(effect.stage.campaign_stage_id, "preview")
+        launching.launch(world.core, owner, request)
+        if effect.after.what == "launch":
+            assert_kept(world, effect.after)
+
+
+def test_saving_a_text_does_what_its_preview_said(world, typed):
+    """Which commands change and how, also of launches that wait; nothing is saved by looking."""
+    owner, _, numbers, held = typed
+    new = TEXT.replace('"1"]]', '"7"]]').encode()
+    with nothing_changes(world):
+        result, effects = previews.of_text(world.core, owner, new)
+
+    assert result.dry_run and result.changed
+    assert [(effect.stage.name, effect.launch_id, effect.is_change) for effect in effects] == [
+        ("gen", None, True), ("reco", None, True), ("gen", held, True)]
+    assert "-Oglobal.n=1" in effects[0].before.text and "-Oglobal.n=7" in effects[0].after.text
+    assert "-Oglobal.n=7" in effects[2].after.text
+    assert_effects_are_real(world, owner, effects,
+                            lambda: campaigns.save_text(world.core, owner, new, source="test"))
+
+
+def test_a_change_of_one_stage_leaves_the_others_alone(world, typed):
+    """Only what is launched otherwise counts as changed."""
+    owner, *_ = typed
+    new = TEXT.replace("[campaign_stage reco]\n", "[campaign_stage reco]\nsoftware_version = v2\n"
+                       "param_overrides = [[\"-Ov=\", \"%(version)s\"]]\n")
+    with nothing_changes(world):
+        _, effects = previews.of_text(world.core, owner, new.encode())
+
+    assert [effect.stage.name for effect in effects if effect.is_change] == ["reco"]
+
+
+def test_another_split_begins_at_its_start_in_the_preview(world, typed):
+    """As saving it does: the position of the old split counts no more."""
+    owner, _, numbers, _ = typed
+    launching.launch(world.core, owner, launching.by_hand(numbers["gen"], "first"))
+    with nothing_changes(world):
+        _, effects = previews.of_text(world.core, owner, TEXT.replace("nfiles(2)", "nfiles(3)").encode())
+
+    assert effects[0].before.prepared.slice.dataset == "raw_slice1_files2"
+    assert effects[0].after.prepared.slice.dataset == "raw_slice0_files3"
+
+
+def test_stages_that_come_and_go_are_told(world, typed):
+    """One that is new has no launch before, one that is taken out none after."""
+    owner, *_ = typed
+    new = TEXT.replace("reco", "anew")
+    with nothing_changes(world):
+        _, effects = previews.of_text(world.core, owner, new.encode())
+
+    found = {effect.stage.name: (effect.before is None, effect.after is None) for effect in effects
+             if effect.launch_id is None}
+    assert found == {"gen": (False, False), "anew": (True, False), "reco": (False, True)}
+
+
+def test_the_text_in_force_changes_nothing(world, typed):
+    """And a text with mistakes says them instead of guessing."""
+    owner, *_ = typed
+    same, none = previews.of_text(world.core, owner, TEXT.encode())
+    wrong, no_effects = previews.of_text(world.core, owner, TEXT.replace("= 95", "= lots").encode())
+
+    assert (same.changed, none) == (False, [])
+    assert wrong.problems and no_effects == []
+
+
+def test_a_text_that_one_may_not_save_is_not_previewed(world, typed):
+    """What somebody may not do is not rehearsed either."""
+    shifter = world.person("shift", SHIFTER)
+
+    with nothing_changes(world), pytest.raises(NotAllowed):
+        previews.of_text(world.core, shifter, TEXT.replace("= 95", "= 90").encode())
+
+
+def test_changing_a_job_type_does_what_its_preview_said(world, typed):
+    """Every stage that uses it, of whatever campaign."""
+    owner, *_ = typed
+    change = blocks.JobTypeChange(launch_script="other_launch %(dataset)s")
+    with nothing_changes(world):
+        effects = previews.of_block(world.core, owner, "job_type", lambda look: blocks.save_job_type(
+            world.core, owner, "work", change, add=False, look=look))
+
+    assert [effect.stage.name for effect in effects if effect.launch_id is None] == ["gen", "reco"]
+    assert all("other_launch" in effect.after.text for effect in effects)
+    assert_effects_are_real(world, owner, effects,
+                            lambda: blocks.save_job_type(world.core, owner, "work", change, add=False))
+
+
+def test_switching_several_stages_does_what_its_preview_said(world, typed):
+    """Stages of two campaigns at once, each campaign saved once."""
+    owner, campaign_id, numbers, _ = typed
+    second = TEXT.replace("name = typed", "name = second").encode()
+    other = campaigns.save_text(world.core, owner, second, source="test")
+    blocks.save_login_setup(world.core, owner, "there", blocks.LoginSetupChange(host="gpvm02", account="x", setup=""),
+                            add=True)
+    chosen, stated = [*numbers.values(), other.stages[0][0]], {"login_setup": "there"}
+    with nothing_changes(world):
+        effects = previews.of_stage_keys(world.core, owner, chosen, stated)
+
+    assert [effect.is_change for effect in effects if effect.launch_id is None] == [True, True, True, False]
+    assert "on gpvm02 as x" in effects[0].after.text
+    assert_effects_are_real(world, owner, effects,
+                            lambda: stage_texts.change_several(world.core, owner, chosen, stated))
+    for number in (campaign_id, other.campaign_id):
+        with world.core.db.read() as session:
+            assert session.get_one(Campaign, number).version_number == 2

@@ -20,6 +20,7 @@ from poms.webservice.rules.campaign_text.values import Pairs
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events, permissions
 from poms.webservice.services.core import Core
+from poms.webservice.services.rehearsals import Look, TakenBack
 from poms.webservice.services.undos import UNKEPT, Change
 
 Kind = Literal["job_type", "login_setup"]
@@ -61,8 +62,12 @@ def find_id(core: Core, kind: Kind, experiment: str, name: str) -> int | None:
         return None if row is None else _id(kind, row)
 
 
-def save_job_type(core: Core, actor: Actor, name: str, change: JobTypeChange, *, add: bool) -> int:
-    """Make a job type, or change one; returns its number. Raises Conflict, NotFound, NotAllowed, Invalid."""
+def save_job_type(core: Core, actor: Actor, name: str, change: JobTypeChange, *, add: bool,
+                  look: Look | None = None) -> int:
+    """Make a job type, or change one; returns its number. Raises Conflict, NotFound, NotAllowed, Invalid.
+
+    ``look`` is shown it as it would be, and then nothing is stored.
+    """
     if change.recoveries is not None:
         _require_recoveries(core, actor, change.recoveries)
 
@@ -78,11 +83,12 @@ def save_job_type(core: Core, actor: Actor, name: str, change: JobTypeChange, *,
         if not row.launch_script:
             raise Invalid("A job type needs a launch script.", field="launch_script")
 
-    return _save(core, actor, "job_type", name, fill, add=add)
+    return _save(core, actor, "job_type", name, fill, add=add, look=look)
 
 
-def save_login_setup(core: Core, actor: Actor, name: str, change: LoginSetupChange, *, add: bool) -> int:
-    """Make a login setup, or change one; returns its number."""
+def save_login_setup(core: Core, actor: Actor, name: str, change: LoginSetupChange, *, add: bool,
+                     look: Look | None = None) -> int:
+    """Make a login setup, or change one; returns its number. ``look`` as for a job type."""
     def fill(row: LoginSetup) -> None:
         for column, value in (("launch_host", change.host), ("launch_account", change.account),
                               ("launch_setup", change.setup)):
@@ -91,7 +97,7 @@ def save_login_setup(core: Core, actor: Actor, name: str, change: LoginSetupChan
         if not row.launch_host:
             raise Invalid("A login setup needs a host.", field="launch_host")
 
-    return _save(core, actor, "login_setup", name, fill, add=add)
+    return _save(core, actor, "login_setup", name, fill, add=add, look=look)
 
 
 def delete(core: Core, actor: Actor, kind: Kind, name: str, *, undo: Change = UNKEPT) -> bool:
@@ -153,7 +159,16 @@ def _read(reader: Callable[[str], Any], text: str, field: str) -> Any:
         raise Invalid(problem.message, field=field) from None
 
 
-def _save(core: Core, actor: Actor, kind: Kind, name: str, fill: Callable[[Any], None], *, add: bool) -> int:
+def _save(core: Core, actor: Actor, kind: Kind, name: str, fill: Callable[[Any], None], *, add: bool,
+          look: Look | None) -> int:
+    try:
+        return _store(core, actor, kind, name, fill, add=add, look=look)
+    except TakenBack as rehearsed:
+        return int(rehearsed.result)
+
+
+def _store(core: Core, actor: Actor, kind: Kind, name: str, fill: Callable[[Any], None], *, add: bool,
+           look: Look | None) -> int:
     problem = check_name(name, _LABELS[kind])
     if problem:
         raise Invalid(problem, field="name")
@@ -173,6 +188,9 @@ def _save(core: Core, actor: Actor, kind: Kind, name: str, fill: Callable[[Any],
         session.flush()
         events.record(session, "block.added" if add else "block.changed", now, actor.username,
                       experiment=actor.experiment, block=kind, name=name)
+        if look is not None:
+            look(session, _id(kind, row))
+            raise TakenBack(_id(kind, row))
         return _id(kind, row)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +41,7 @@ from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events, launching, schedules
 from poms.webservice.services.core import Core
 from poms.webservice.services.launching import LaunchRequest, Outcome
+from poms.webservice.services.rehearsals import Look, TakenBack
 from poms.webservice.services.undos import UNKEPT, Change
 
 SHARED_EXPERIMENT = "samdev"
@@ -69,13 +70,14 @@ class SaveResult:
 
 
 def save_text(core: Core, actor: Actor, data: bytes, *, source: str, message: str = "", dry_run: bool = False,
-              base_version: int | None = None, only_if_new: bool = False,
-              renames: Mapping[str, str] | None = None) -> SaveResult:
+              base_version: int | None = None, only_if_new: bool = False, renames: Mapping[str, str] | None = None,
+              look: Look | None = None) -> SaveResult:
     """Check a campaign's text and make it the one in force.
 
     Problems with the text come back in the result. ``base_version`` is the version that the editor
     began with: Conflict if another one was saved since. ``renames``: old names of stages to new ones, which
-    keep their history so; a text alone cannot tell. Raises NotAllowed if the actor may not.
+    keep their history so; a text alone cannot tell. Raises NotAllowed if the actor may not. ``look`` is shown the rows
+    as they would be, and then nothing is stored; it is shown nothing if the text is the one in force.
     """
     known, own = _known_names(core, actor.experiment)
     examined = examine(data, known=known, creator_role=actor.creator_role, analysis_login=None, limit=LONGEST_TEXT)
@@ -84,14 +86,17 @@ def save_text(core: Core, actor: Actor, data: bytes, *, source: str, message: st
         return SaveResult(dry_run, name=examined.campaign.name, problems=examined.problems, warnings=tuple(warnings))
     try:
         return _save(core, actor, examined, warnings, source=source, message=message, dry_run=dry_run,
-                     base_version=base_version, only_if_new=only_if_new, renames=renames or {})
+                     base_version=base_version, only_if_new=only_if_new, renames=renames or {}, look=look)
+    except TakenBack as rehearsed:
+        return replace(rehearsed.result, dry_run=True)
     except IntegrityError as clash:
         raise Conflict(f"Somebody saved {examined.campaign.name}, or a job type or login setup of it, at the same "
                        "moment. Look at what is there now and save again.") from clash
 
 
 def _save(core: Core, actor: Actor, examined: Examination, warnings: list[str], *, source: str, message: str,
-          dry_run: bool, base_version: int | None, only_if_new: bool, renames: Mapping[str, str]) -> SaveResult:
+          dry_run: bool, base_version: int | None, only_if_new: bool, renames: Mapping[str, str],
+          look: Look | None = None) -> SaveResult:
     document, campaign = examined.require()
     text, now = document.to_bytes().decode(), core.clock()
     with core.db.write() as session:
@@ -119,8 +124,12 @@ def _save(core: Core, actor: Actor, examined: Examination, warnings: list[str], 
         events.record(session, "campaign.saved" if row.version_number > 1 else "campaign.created", now,
                       actor.username, experiment=row.experiment, campaign_id=row.campaign_id,
                       version=row.version_number, source=source)
-        return SaveResult(False, row.campaign_id, row.name, row.version_number, _stage_list(session, row),
-                          warnings=tuple(warnings), diff=diff, changed=True)
+        result = SaveResult(False, row.campaign_id, row.name, row.version_number, _stage_list(session, row),
+                            warnings=tuple(warnings), diff=diff, changed=True)
+        if look is not None:
+            look(session, row.campaign_id)
+            raise TakenBack(result)
+        return result
 
 
 def text_of(core: Core, actor: Actor, name: str, *, with_positions: bool = True) -> str:
@@ -161,8 +170,40 @@ def compare_versions(core: Core, actor: Actor, campaign_id: int, old: int, new: 
 
 def restore(core: Core, actor: Actor, campaign_id: int, number: int) -> SaveResult:
     """Save the text of an older version as a new version."""
-    text = version_text(core, actor, campaign_id, number)
-    return save_text(core, actor, text.encode(), source="restore", message=f"version {number} restored")
+    document = parse(version_text(core, actor, campaign_id, number))
+    with core.db.read() as session:
+        name = _load(session, actor, campaign_id).name
+    if document.value("campaign", "name") != name:
+        # The campaign was renamed since; under its old name this would be another campaign.
+        document = document.with_value("campaign", "name", name)
+    return save_text(core, actor, document.to_bytes(), source="restore", message=f"version {number} restored")
+
+
+def rename(core: Core, actor: Actor, campaign_id: int, new_name: str) -> str:
+    """Give a campaign another name, in a new version of its text; what ran stays its own. Returns the old name.
+
+    Raises Invalid for what is no name, Conflict if another campaign of the experiment has it.
+    """
+    problem = check_name(new_name, "campaign")
+    if problem:
+        raise Invalid(problem, field="new_name")
+    now = core.clock()
+    with core.db.write() as session:
+        row = _load(session, actor, campaign_id, lock=True)
+        _require_right(actor, row)
+        old = row.name
+        if session.scalar(select(Campaign.campaign_id).where(
+                Campaign.experiment == actor.experiment, Campaign.name == new_name)) is not None:
+            raise Conflict(f"There is a campaign {new_name} in {actor.experiment} already.")
+        text = parse(_version_text(session, row, row.version_number)).with_value("campaign", "name", new_name)
+        row.name, row.updater, row.updated = new_name, actor.experimenter_id, now
+        row.version_number += 1
+        session.add(CampaignVersion(campaign_id=campaign_id, number=row.version_number, text=text.to_bytes().decode(),
+                                    source="rename", message=f"renamed from {old}", creator=actor.experimenter_id,
+                                    created=now))
+        events.record(session, "campaign.saved", now, actor.username, experiment=row.experiment,
+                      campaign_id=campaign_id, version=row.version_number, renamed_from=old)
+    return old
 
 
 def clone(core: Core, actor: Actor, campaign_id: int, new_name: str) -> SaveResult:

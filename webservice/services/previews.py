@@ -7,23 +7,27 @@ each launch is worked out by the functions that make it (``launching``, ``wrapup
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
 
 from poms.webservice.errors import ConfigurationError, Invalid, NotAllowed, NotFound, PomsError, Problem
 from poms.webservice.interfaces import LaunchPlan, Slice
-from poms.webservice.model import CampaignStage, Launch, Schedule
+from poms.webservice.model import Campaign, CampaignStage, Launch, Schedule
 from poms.webservice.rules import jobsub_options, permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import campaigns, dependents, launching, schedules, wrapup
+from poms.webservice.services import campaigns, dependents, launching, schedules, stage_texts, wrapup
+from poms.webservice.services.blocks import Kind
+from poms.webservice.services.campaigns import SaveResult
 from poms.webservice.services.core import Core
 from poms.webservice.services.launching import Found, LaunchRequest, Pairs, Prepared
 from poms.webservice.services.recoveries import Group, describe
+from poms.webservice.services.rehearsals import Look
 from poms.webservice.services.wrapup import Candidate
 
 FIRST_FILES = 20
@@ -302,6 +306,71 @@ class Effect:
         if before is None or after is None:
             return True
         return (before.text, before.what, before.why) != (after.text, after.what, after.why)
+
+
+def of_text(core: Core, actor: Actor, data: bytes, *, base_version: int | None = None,
+            renames: Mapping[str, str] | None = None) -> tuple[SaveResult, list[Effect]]:
+    """What saving a campaign's text would do to launches of its stages. Raises as ``campaigns.save_text``."""
+    after: dict[int, Found] = {}
+
+    def look(session: Session, campaign_id: int) -> None:
+        after.update(_founds(session, actor, CampaignStage.campaign_id == campaign_id))
+
+    result = campaigns.save_text(core, actor, data, source="preview", base_version=base_version, renames=renames,
+                                 look=look)
+    if not result.changed:
+        return result, []
+    named = select(Campaign.campaign_id).where(Campaign.experiment == actor.experiment, Campaign.name == result.name)
+    return result, of_change(core, actor, _stored(core, actor, CampaignStage.campaign_id.in_(named)), after)
+
+
+def of_block(core: Core, actor: Actor, kind: Kind, change: Callable[[Look], int]) -> list[Effect]:
+    """What changing a job type or login setup would do to launches of the stages that use it.
+
+    ``change`` makes it by ``blocks``, with the look that it is given.
+    """
+    after: dict[int, Found] = {}
+    column = CampaignStage.job_type_id if kind == "job_type" else CampaignStage.login_setup_id
+
+    def look(session: Session, number: int) -> None:
+        after.update(_founds(session, actor, column == number, CampaignStage.campaign_id.is_not(None)))
+
+    number = change(look)
+    before = _stored(core, actor, column == number, CampaignStage.campaign_id.is_not(None))
+    return of_change(core, actor, before, after)
+
+
+def of_stage_keys(core: Core, actor: Actor, stage_ids: Sequence[int], stated: Mapping[str, str]) -> list[Effect]:
+    """What setting keys of several stages would do to launches of all stages of their campaigns."""
+    require_few(stage_ids)
+    after: dict[int, Found] = {}
+    touched: list[int] = []
+
+    def look(session: Session, campaign_id: int) -> None:
+        touched.append(campaign_id)
+        after.update(_founds(session, actor, CampaignStage.campaign_id == campaign_id))
+
+    stage_texts.change_several(core, actor, stage_ids, stated, look=look)
+    return of_change(core, actor, _stored(core, actor, CampaignStage.campaign_id.in_(touched)), after)
+
+
+def _stored(core: Core, actor: Actor, *where: ColumnElement[bool]) -> dict[int, Found]:
+    with core.db.read() as session:
+        return _founds(session, actor, *where)
+
+
+def _founds(session: Session, actor: Actor, *where: ColumnElement[bool]) -> dict[int, Found]:
+    """The stages as the session has them, for use after it is closed or taken back."""
+    session.flush()
+    session.expire_all()
+    numbers = session.scalars(
+        select(CampaignStage.campaign_stage_id).where(CampaignStage.experiment == actor.experiment, *where)
+        .order_by(CampaignStage.campaign_id, CampaignStage.position, CampaignStage.campaign_stage_id)
+        .limit(MOST_STAGES)).all()
+    found = {number: launching.look_up(session, launching.load_stage(session, number, actor.experiment))
+             for number in numbers}
+    session.expunge_all()
+    return found
 
 
 def of_change(core: Core, actor: Actor, before: Mapping[int, Found], after: Mapping[int, Found]) -> list[Effect]:

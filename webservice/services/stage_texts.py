@@ -31,6 +31,7 @@ from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import campaigns, permissions
 from poms.webservice.services.campaigns import SaveResult
 from poms.webservice.services.core import Core
+from poms.webservice.services.rehearsals import Look
 
 COLUMNS = {"dataset": "dataset_or_split_data", "campaign_stage_type": "stage_type"}
 """Names of columns that programs know, where the key of the text is another."""
@@ -68,6 +69,28 @@ def change(core: Core, actor: Actor, stage_id: int, stated: Mapping[str, str], *
         return _with_stage(campaign, place.stage, _values(stated))
 
     return _save(core, actor, place, edit, new_name=new_name)
+
+
+def change_several(core: Core, actor: Actor, stage_ids: Sequence[int], stated: Mapping[str, str], *,
+                   look: Look | None = None) -> list[SaveResult]:
+    """Set the same keys of several stages: one new version of each campaign that has some of them.
+
+    Campaign by campaign: Invalid or Conflict of one leaves those before it changed. ``look`` as for saving a text.
+    """
+    values, groups = _values(stated), dict[int, list[_Place]]()
+    for number in dict.fromkeys(stage_ids):
+        place = _place_of(core, actor, number)
+        groups.setdefault(place.campaign_id, []).append(place)
+
+    def edit_for(places: Sequence[_Place]) -> Callable[[CampaignSpec], CampaignSpec]:
+        def edit(campaign: CampaignSpec) -> CampaignSpec:
+            for place in places:
+                campaign = _with_stage(campaign, place.stage, values)
+            return campaign
+
+        return edit
+
+    return [_save(core, actor, places[0], edit_for(places), look=look) for places in groups.values()]
 
 
 def merge_overrides(core: Core, actor: Actor, stage_id: int, given: Mapping[str, Pairs]) -> dict[str, Pairs]:
@@ -138,12 +161,13 @@ def _open(core: Core, actor: Actor, campaign_id: int) -> _Place:
 
 
 def _save(core: Core, actor: Actor, place: _Place, edit: Callable[[CampaignSpec], CampaignSpec], *,
-          new_name: str = "") -> SaveResult:
+          new_name: str = "", look: Look | None = None) -> SaveResult:
     document = update_document(place.document, edit(read_campaign(place.document)[0]))
     if new_name and new_name != place.stage:
         _require_name(new_name)
         document = rename_stage(document, place.stage, new_name)
-    result = campaigns.save_text(core, actor, document.to_bytes(), source="client", base_version=place.version)
+    result = campaigns.save_text(core, actor, document.to_bytes(), source="client", base_version=place.version,
+                                 look=look)
     if result.problems:
         raise Invalid(result.problems)
     return result
