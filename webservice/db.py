@@ -7,8 +7,6 @@ so that two processes queue up instead of failing when a read turns into a write
 
 from __future__ import annotations
 
-import csv
-import io
 import select as sockets
 import time
 from collections import namedtuple
@@ -16,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 from sqlalchemy import (
@@ -27,17 +25,19 @@ from sqlalchemy import (
     Engine,
     Executable,
     MetaData,
+    String,
     Table,
     and_,
     create_engine,
     event,
+    insert,
     not_,
     or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError
 from sqlalchemy.orm import Session
 
 SQLITE_BUSY_SECONDS = 30
@@ -262,13 +262,12 @@ def upsert(session: Session, table, rows: list[dict], keys: list[str], *, only_i
     return session.connection().execute(statement, rows).rowcount
 
 
-def upsert_many(session: Session, table, columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence[str], *,
+def upsert_many(session: Session, table, columns: Sequence[str], rows: Sequence[Sequence[Any]], keys: Sequence[str], *,
                 unless: Callable[[Any, Any], ColumnElement[bool]] | None = None) -> int:
     """Insert very many rows, or update those whose key exists and that differ; returns how many were written.
 
-    Each key may come once; a column that may be NULL must not be a text; times are aware.
-    ``unless(stored, new)`` is a condition under which a stored row is left as it is.
-    On PostgreSQL the rows come by COPY, and one statement takes over what is new.
+    Each key may come once; times are aware. ``unless(stored, new)`` is a condition under which a stored row is left as
+    it is. On PostgreSQL the rows come by COPY, and one statement takes over what is new.
     """
     table = getattr(table, "__table__", table)
     statement = _dialect(session).insert(table)
@@ -285,7 +284,7 @@ def upsert_many(session: Session, table, columns: Sequence[str], rows: Iterable[
     arriving = Table(f"arriving_{table.name}", MetaData(), *(Column(name, table.c[name].type) for name in columns),
                      prefixes=["TEMPORARY"])
     arriving.create(connection, checkfirst=False)
-    _copy(connection, arriving, [name for name in columns if not table.c[name].nullable], rows)
+    _copy(connection, arriving, columns, rows)
     # In the order of the key, so that two that write the same rows queue up instead of blocking each other.
     ordered = select(arriving).order_by(*(arriving.c[name] for name in keys))
     written = connection.execute(statement.from_select(columns, ordered).on_conflict_do_update(**change)).rowcount
@@ -293,38 +292,88 @@ def upsert_many(session: Session, table, columns: Sequence[str], rows: Iterable[
     return written
 
 
-def _copy(connection: Connection, table: Table, never_null: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Rows by COPY. In CSV an empty field is NULL, except in the columns ``never_null``, where it is an empty text."""
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
-    texts = ", ".join(f'"{name}"' for name in never_null)
-    command = f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT csv, FORCE_NOT_NULL ({texts}), ENCODING UTF8)'
+def insert_many(session: Session, table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool:
+    """Insert very many rows of which none should be there; False, and nothing is inserted, if one is.
+
+    On PostgreSQL the rows come by COPY, without the detour that ``upsert_many`` needs to find out what differs.
+    """
+    table = getattr(table, "__table__", table)
+    connection = session.connection()
+    try:
+        with connection.begin_nested():
+            if connection.dialect.name == "postgresql":
+                _copy(connection, table, columns, rows)
+            else:
+                for piece in _pieces(rows):
+                    connection.execute(insert(table), [dict(zip(columns, row, strict=True)) for row in piece])
+    except IntegrityError:
+        return False
+    return True
+
+
+def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    names = ", ".join(f'"{name}"' for name in columns)
+    driver = connection.dialect.loaded_dbapi
     with connection.connection.cursor() as cursor:
-        cursor.copy_expert(command, _CsvFile(table, rows))
+        try:
+            cursor.copy_expert(f'COPY "{table.name}" ({names}) FROM STDIN (ENCODING UTF8)',
+                               _CopyFile([table.c[name] for name in columns], rows))
+        except driver.Error as error:
+            raise DBAPIError.instance(f"COPY {table.name}", None, error, driver.Error, hide_parameters=True) from error
 
 
-class _CsvFile:
-    """A file that is made while it is read, so that this program and the database work at the same time."""
+_NULL = "\\N"
+_MARKED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": ""})
 
-    def __init__(self, table: Table, rows: Iterable[Sequence[Any]]) -> None:
+
+class _CopyFile:
+    """Rows in COPY's text format, made while they are read: this program and the database work at the same time.
+
+    Column by column, as most columns of many rows need no look at each value.
+    """
+
+    def __init__(self, columns: Sequence[Column[Any]], rows: Iterable[Sequence[Any]]) -> None:
         self._rows = iter(rows)
-        self._times = [place for place, column in enumerate(table.columns)
-                       if isinstance(getattr(column.type, "impl", column.type), DateTime)]
+        self._writers = [_writer(column) for column in columns]
 
     def read(self, _size: int) -> bytes:
-        columns: list[Iterable[Any]] = list(zip(*islice(self._rows, _ROWS_AT_A_TIME), strict=True))
-        for place in self._times if columns else ():
-            columns[place] = map(_time_text, columns[place])
-        text = io.StringIO()
-        csv.writer(text).writerows(zip(*columns, strict=True))
+        columns = list(zip(*islice(self._rows, _ROWS_AT_A_TIME), strict=True))
+        if not columns:
+            return b""
+        texts = [write(column) for write, column in zip(self._writers, columns, strict=True)]
         # Texts of outside systems: what PostgreSQL cannot store must not keep the other rows from being stored.
-        return text.getvalue().replace("\0", "").encode("utf-8", "replace")
+        return ("\n".join(map("\t".join, zip(*texts, strict=True))) + "\n").encode("utf-8", "replace")
+
+
+def _writer(column: Column[Any]) -> Callable[[Sequence[Any]], Iterable[str]]:
+    type_ = getattr(column.type, "impl", column.type)
+    return _times if isinstance(type_, DateTime) else _texts if isinstance(type_, String) else _numbers
+
+
+def _numbers(values: Sequence[Any]) -> Iterable[str]:
+    nulls = values.count(None)
+    if not nulls:
+        return map(str, values)
+    return repeat(_NULL, nulls) if nulls == len(values) else [_NULL if each is None else str(each) for each in values]
+
+
+def _texts(values: Sequence[str | None]) -> Iterable[str]:
+    if None not in values:
+        together = "".join(values)
+        if not any(mark in together for mark in "\\\t\n\r\0"):
+            return values
+    return [_NULL if each is None else each.translate(_MARKED) for each in values]
+
+
+def _times(values: Sequence[datetime | None]) -> Iterable[str]:
+    return map(_time_text, values)
 
 
 @lru_cache(10_000)
 def _time_text(value: datetime | None) -> str:
     """Many rows have the same times, and to write a time takes longer than all the rest of a row."""
     if value is None:
-        return ""
+        return _NULL
     if value.tzinfo is None:
         raise ValueError(f"a time without zone cannot be stored: {value!r}")
     return value.isoformat()

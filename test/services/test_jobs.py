@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from poms.webservice.agent import poll
+from poms.webservice.db import insert_many
 from poms.webservice.errors import BackendUnavailable, NotFound
 from poms.webservice.interfaces import JobRecord, JobState
 from poms.webservice.model import AgentTask, Experiment, Job
@@ -251,6 +252,58 @@ def test_experiments_of_one_pool_are_asked_about_once(world, campaign):
 
     assert world.batch.calls["snapshot"] == before + 1
     assert [world.status(each) for each in numbers] == [Status.IDLE] * 2
+
+
+def test_texts_of_a_batch_system_are_stored_as_they_are(world, campaign):
+    """Whatever sites, nodes and reasons are called: tabs, line ends, backslashes; only NUL cannot be stored."""
+    number = world.submission(campaign, "gen")
+    texts = ["a\tb", "c\nd\r", "\\N", "\\.", "", "O'Hara, \"x\"; $(id)", "漢字 é", "nul\0gone"]
+    records = [replace(record, batch_id=f"9.{place}@{text or 'empty'}".replace("\0", ""), site=text, node=text)
+               for place, (record, text) in enumerate(zip(world.batch.of(number) * len(texts), texts, strict=False))]
+
+    with world.core.db.write() as session:
+        assert jobs.write_jobs(session, records) == len(texts)  # new submission: at once
+    changed = [replace(record, state=JobState.HELD, hold_code=1, hold_reason=record.site) for record in records]
+    with world.core.db.write() as session:
+        assert jobs.write_jobs(session, changed) == len(texts)  # known ones: what differs
+
+    with world.core.db.read() as session:
+        stored = {job.batch_id: job for job in session.scalars(select(Job).where(Job.submission_id == number))}
+    for record, text in zip(records, texts, strict=True):
+        job = stored[record.batch_id]
+        kept = text.replace("\0", "") if world.core.db.is_postgresql else text
+        assert (job.site, job.node, job.hold_reason) == (kept, kept, kept)
+        assert (job.exit_code, job.hold_code, job.since) == (None, 1, record.since)
+
+
+def test_jobs_that_somebody_else_stored_meanwhile_are_updated(world, campaign):
+    """A submission that seemed to have no jobs has some when they are written: none is lost, none there twice."""
+    number = world.submission(campaign, "gen")
+    first, *others = (replace(world.batch.of(number)[0], batch_id=f"9.{process}@x") for process in range(5))
+    with world.core.db.write() as session:
+        jobs.write_jobs(session, [first])
+
+    with world.core.db.write() as session:
+        rows = [[getattr(record, name) for name in jobs.JOB_COLUMNS] for record in (*others, first)]
+        assert not insert_many(session, Job, jobs.JOB_COLUMNS, rows)
+        assert jobs.write_jobs(session, [*others, replace(first, site="here")]) == 5
+
+    with world.core.db.read() as session:
+        stored = session.execute(select(Job.batch_id, Job.site).where(Job.submission_id == number)).all()
+    assert sorted(map(tuple, stored)) == [("9.0@x", "here"), *((f"9.{process}@x", "") for process in range(1, 5))]
+
+
+def test_single_jobs_are_asked_for_in_portions(world, campaign, monkeypatch):
+    """No more at once than an agent should hold in its memory; all are stored."""
+    monkeypatch.setattr(poll, "DETAILS_AT_ONCE", 5)
+    numbers = [world.submission(campaign, "gen") for _ in range(5)]
+
+    world.poll()
+
+    assert world.batch.calls["jobs"] == 3  # two jobs each: four at a time
+    assert [sum(_counts(world, number).values()) for number in numbers] == [2] * 5
+    with world.core.db.read() as session:
+        assert session.scalar(select(func.count()).select_from(Job)) == 10
 
 
 def test_ten_thousand_jobs(world, campaign):

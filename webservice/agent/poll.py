@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 DETAIL_LIMIT = 2_000
 """Submissions whose single jobs are read in one cycle; the others' follow in the next ones."""
 
-DETAILS_AT_ONCE = 20_000
+DETAILS_AT_ONCE = 10_000
 """Jobs that are asked for and stored together: an agent's memory does not grow with what its pools hold."""
 
 DESCRIBED_AT_ONCE = 50

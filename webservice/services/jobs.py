@@ -15,10 +15,10 @@ from itertools import chain
 from operator import attrgetter
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
-from poms.webservice.db import upsert_many
+from poms.webservice.db import insert_many, upsert_many
 from poms.webservice.errors import NotFound
 from poms.webservice.interfaces import ActResult, JobCount, JobRecord, JobSelection, JobState
 from poms.webservice.model import AgentTask, Job, Submission
@@ -132,9 +132,27 @@ def write_jobs(session: Session, records: Iterable[JobRecord]) -> int:
             latest[key] = record
     if not latest:
         return 0
+    known = _with_jobs(session, {number for number, _ in latest})
+    fresh = [_JOB_ROW(record) for key, record in latest.items() if key[0] not in known]
+    if fresh and insert_many(session, Job, JOB_COLUMNS, fresh):
+        latest = {key: record for key, record in latest.items() if key[0] in known}
+    else:  # There are none, or somebody else stored some of them since we looked.
+        fresh = []
+    if not latest:
+        return len(fresh)
     latest |= _with_holds(session, latest)
-    return upsert_many(session, Job, JOB_COLUMNS, map(_JOB_ROW, latest.values()), ["submission_id", "batch_id"],
-                       unless=lambda stored, new: and_(_is_final(stored.state), not_(_is_final(new.state))))
+    return len(fresh) + upsert_many(
+        session, Job, JOB_COLUMNS, list(map(_JOB_ROW, latest.values())), ["submission_id", "batch_id"],
+        unless=lambda stored, new: and_(_is_final(stored.state), not_(_is_final(new.state))))
+
+
+def _with_jobs(session: Session, numbers: Iterable[int]) -> set[int]:
+    """Those submissions of which some job is stored already."""
+    found: set[int] = set()
+    for some in _chunks(sorted(numbers)):
+        found.update(session.scalars(select(Submission.submission_id).where(
+            Submission.submission_id.in_(some), exists().where(Job.submission_id == Submission.submission_id))))
+    return found
 
 
 def _with_holds(session: Session, records: Mapping[tuple[int, str], JobRecord]) -> dict[tuple[int, str], JobRecord]:
