@@ -58,7 +58,7 @@ VALUES = {
     "ae_stage_name": "more", "ae_campaign_name": "typed", "ae_software_version": "v1", "kind": "job_type",
     "host": "localhost", "script": "run",
     "block": "old", "to": "fourth", "createds": "2026-03-01 12:00:00", "delete": "1", "last_split_custom_val": "0",
-    "dims": "file_name %", "dd_submissions": "7", "decision_id": "1",
+    "dims": "file_name %", "dd_submissions": "7", "decision_id": "1", "undo_id": "1",
     "test_id": "1", "watch_id": "1", "about": "finished", "channel": "mail", "address": "olive@example.org", "quiet": "22:00-07:00",
 }
 # Values that one route needs to be others.
@@ -107,6 +107,7 @@ def values(site, owner, items):
             person.post(action, {"action": "add", kind: name, "ae_launch_script": "x", "ae_launch_host": "localhost"})
     person.post("login_setup_test", {"login_setup_id": items.ids["login_setup_id"]})
     person.post("link_tags", {"campaign_id": items.ids["campaign_id"], "tag_name": "first"})
+    person.post("list_columns", {"list": "tags"})
     return {**VALUES, **items.ids, "batch_id": jobs[0]["batch_id"], "campaign_stage": str(typed), "tag_id": "1"}
 
 

@@ -784,6 +784,7 @@ def submission_rows() -> list[dict[str, Any]]:
             "batch_id": "61244817@jobsub03.fnal.gov" if jobs else "",
             "counts": counts,
             "jobs": jobs,
+            "failed": counts.get(F, 0),
             "files_in": jobs or None,
             "created_at": ago(hours=7),
             "creator": "mruiz",
@@ -2088,6 +2089,9 @@ def samples() -> dict[str, Any]:
                 "stage_count": 3,
                 "facts": ["no grid needed"],
                 "text_url": url("download", sample="physics"),
+                "editor_url": url("campaign_new", sample="physics"),
+                "graph": {"stages": ["generate", "simulate <b>", "reconstruct"],
+                          "edges": [("generate", "simulate <b>"), ("simulate <b>", "reconstruct")]},
             },
             {
                 "name": "keep up",
@@ -2096,6 +2100,8 @@ def samples() -> dict[str, Any]:
                 "stage_count": 1,
                 "facts": [],
                 "text_url": url("download", sample="keepup"),
+                "editor_url": url("campaign_new", sample="keepup"),
+                "graph": {"stages": ["take"], "edges": []},
             },
         ],
     )

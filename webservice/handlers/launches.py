@@ -83,12 +83,14 @@ def legacy_log_url(call: Call, submission_id: int) -> str:
 
 
 @routes.page("held_launches", "held_launches.html", permission=Need("view", "experiment"), live_seconds=15,
-             arguments={"text": text(limit=200), "after": number(), **EXPORT})
+             arguments={"text": text(limit=200), "sort": text(limit=40), "after": number(), "offset": count(),
+                        **EXPORT})
 def held_launches(call: Call) -> Answer:
     """Launches that wait until somebody lets them go."""
     if call["export"]:
         return as_file(call, "held_launches", f"held_launches_{call.actor.experiment}", text=call["text"])
-    return Page(launch_pages.held_page(call.core, call.actor, call.url, text=call["text"], after=call["after"]))
+    place = {name: call[name] for name in ("text", "sort", "after", "offset")}
+    return Page(launch_pages.held_page(call.core, call.actor, call.url, **place))
 
 
 @routes.change("held_launches_act", permission=Need("do", "launch", "launch_id"), arguments={

@@ -29,8 +29,8 @@ DO_ONE = Need("do", "submission", "submission_id")
 
 
 SUBMISSIONS = {"state": text(limit=40), "text": text(limit=300), "since": moment(), "until": moment(),
-               "before": number(), "after": number(), **EXPORT}
-"""What every list of submissions takes."""
+               "sort": text(limit=40), "before": number(), "after": number(), "at": text(limit=60), **EXPORT}
+"""What every list of submissions takes; ``at``: what the row of ``before`` or ``after`` had in the sorted column."""
 
 
 def submission_answer(call: Call, file_name: str, **owner: int) -> Answer:
@@ -38,8 +38,8 @@ def submission_answer(call: Call, file_name: str, **owner: int) -> Answer:
     which = {**owner, **{name: call[name] for name in ("state", "text", "since", "until")}}
     if call["export"]:
         return as_file(call, "submissions", file_name, **which)
-    return Page(submission_pages.submission_list(call.core, call.actor, call.url, **which, before=call["before"],
-                                                 after=call["after"]))
+    place = {name: call[name] for name in ("sort", "before", "after", "at")}
+    return Page(submission_pages.submission_list(call.core, call.actor, call.url, **which, **place))
 
 
 @routes.page("submission", "submission.html", permission=VIEW_ONE, path=("submission_id",), live_seconds=10,

@@ -21,13 +21,14 @@ def _require_own(call: Call) -> None:
         raise NotFound(f"You are not {call['user']}; files are shown to their owner only.")
 
 
-@routes.page("file_uploads", "file_uploads.html", permission=OWN, path=("user",), arguments={"user": USER},
-             renames={"checkuser": "user"})
+@routes.page("file_uploads", "file_uploads.html", permission=OWN, path=("user",),
+             arguments={"user": USER, "sort": text("name", limit=40)}, renames={"checkuser": "user"})
 def file_uploads(call: Call) -> Answer:
     """The files that you keep in this experiment, how much room they take and which stages name them."""
     _require_own(call)
     if call.wants == "html":
-        return Page({**upload_pages.uploads_page(call.core, call.actor, call.url), "problems": []})
+        return Page({**upload_pages.uploads_page(call.core, call.actor, call.url, sort=call["sort"]),
+                     "problems": []})
     return file_uploads_json(call)
 
 

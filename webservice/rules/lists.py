@@ -31,7 +31,7 @@ LISTS: Mapping[str, tuple[Column, ...]] = {
         Column("creator", "Creator", usual=False), Column("changed", "Changed")),
     "submissions": (
         Column("state", "State"), Column("batch_id", "Batch id"), Column("jobs", "Jobs"),
-        Column("dataset", "Dataset", usual=False), Column("files_in", "Files in"),
+        Column("failed", "Failed", usual=False), Column("dataset", "Dataset", usual=False), Column("files_in", "Files in"),
         Column("files_located", "Files located", usual=False), Column("created", "Submitted"),
         Column("changed", "Changed")),
     "jobs": (

@@ -35,24 +35,33 @@ _DOES = {"poll": "asks the batch system and records what changed", "upkeep": "en
          "wrapup": "finds the output of completed submissions, launches recoveries and next stages"}
 
 
-def held_page(core: Core, actor: Actor, url: Url, *, text: str = "", after: int | None = None) -> dict[str, Any]:
-    """Launches that are kept for later, oldest first."""
+def held_page(core: Core, actor: Actor, url: Url, *, text: str = "", sort: str = "", after: int | None = None,
+              offset: int = 0) -> dict[str, Any]:
+    """Launches that are kept for later: oldest first, by number (``after``), or by a column, by ``offset``."""
+    by_number = sort.removeprefix("-") not in _HELD_SORTS
     with core.db.read() as session:
-        rows, more = _held_rows(session, actor, url, text=text, after=after, limit=PAGE)
+        rows, more = _held_rows(session, actor, url, text=text, sort=sort, after=after, limit=PAGE,
+                                offset=0 if by_number else offset)
         gate = launch_gate(session, actor)
         columns = columns_of(session, actor, "held_launches")
-    kept = {"text": text} if text else {}
+    kept = {**({"text": text} if text else {}), **({"sort": sort} if sort else {})}
+    back = "" if by_number and after is None or not by_number and not offset else url("held_launches", **kept, **(
+        {} if by_number else {"offset": max(0, offset - PAGE)}))
+    on = {"after": rows[-1]["id"]} if by_number and rows else {"offset": offset + PAGE}
     return {
         "held": rows, "text": text, "gate": {"held": not gate["allowed"], "text": gate["text"]}, "columns": columns,
-        "pager": {"text": f"{len(rows)} shown",
-                  "newer_url": url("held_launches", **kept) if after is not None else "",
-                  "older_url": url("held_launches", **kept, after=rows[-1]["id"]) if more else ""},
+        "pager": {"text": f"{len(rows)} shown", "sorted": True, "newer_url": back,
+                  "older_url": url("held_launches", **kept, **on) if more else ""},
         "may": {"act": permissions.refusal(actor, "do") is None, "gate": gate["may_change"]},
     }
 
 
+# The number says how long a launch waits.
+_HELD_SORTS = {"stage": CampaignStage.name, "why": Launch.hold_reason}
+
+
 def held_pieces(core: Core, actor: Actor, url: Url, size: int, *, text: str = "") -> Iterator[list[dict[str, Any]]]:
-    """All held launches in pieces, each read by itself."""
+    """All held launches in pieces, oldest first, each read by itself."""
     after, more = None, True
     while more:
         with core.db.read() as session:
@@ -61,13 +70,15 @@ def held_pieces(core: Core, actor: Actor, url: Url, size: int, *, text: str = ""
         after = rows[-1]["id"] if rows else None
 
 
-def _held_rows(session: Session, actor: Actor, url: Url, *, text: str, after: int | None,
-               limit: int) -> tuple[list[dict[str, Any]], bool]:
+def _held_rows(session: Session, actor: Actor, url: Url, *, text: str, after: int | None, limit: int, sort: str = "",
+               offset: int = 0) -> tuple[list[dict[str, Any]], bool]:
+    falling, column = sort.startswith("-"), _HELD_SORTS.get(sort.removeprefix("-"))
+    falling = falling and (column is not None or sort == "-waiting")
     where = [Launch.experiment == actor.experiment, Launch.state == "held"]
     if actor.role == permissions.ANALYSIS:
         where.append(Launch.launcher == actor.experimenter_id)
-    if after is not None:
-        where.append(Launch.launch_id > after)
+    if after is not None and column is None:
+        where.append(Launch.launch_id < after if falling else Launch.launch_id > after)
     if text:
         where.append(or_(CampaignStage.name.icontains(text, autoescape=True),
                          Campaign.name.icontains(text, autoescape=True)))
@@ -75,7 +86,8 @@ def _held_rows(session: Session, actor: Actor, url: Url, *, text: str, after: in
         select(Launch, CampaignStage.name, Campaign.name)
         .join(CampaignStage, CampaignStage.campaign_stage_id == Launch.campaign_stage_id)
         .outerjoin(Campaign, Campaign.campaign_id == Launch.campaign_id)
-        .where(*where).order_by(Launch.launch_id).limit(limit + 1)).all()
+        .where(*where).order_by(*(each.desc() if falling else each for each in (column, Launch.launch_id)
+                                  if each is not None)).offset(offset).limit(limit + 1)).all()
     names = names_of(session, [row[0].launcher for row in found])
     return [{"id": launch.launch_id, "created_at": launch.created, "reason": launch.hold_reason or "",
              "stage": stage, "stage_url": url("stage", campaign_stage_id=launch.campaign_stage_id),

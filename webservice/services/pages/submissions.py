@@ -50,6 +50,7 @@ from poms.webservice.services.pages.common import (
 )
 from poms.webservice.services.pages.recoveries import decisions_panel
 from poms.webservice.services.pages.scouts import scout_facts, scout_notices
+from poms.webservice.services.pages.submission_order import MOST, Order, Place
 
 PAGE = 50
 FILES_PAGE = 100
@@ -63,6 +64,7 @@ def submission_rows(found: Sequence[Submission], names: Mapping[int | None, str]
         "depth": 1 if item.recovery_tasks_parent else 0, "stage": stages.get(item.campaign_stage_id, ""),
         "stage_url": url("stage", campaign_stage_id=item.campaign_stage_id), "batch_id": item.jobsub_job_id or "",
         "counts": job_counts(item, located=item.status_id == Status.LOCATED), "jobs": item.jobs_expected,
+        "failed": item.jobs_failed,
         "files_in": item.files_consumed, "files_out": item.files_generated, "files_located": item.files_located,
         "created_at": item.created, "creator": names.get(item.creator, ""),
         "changed_at": item.status_since, "dataset": item.submission_params.get("dataset") or "",
@@ -116,10 +118,13 @@ class Chosen:
         return {**{name: value for name, value in (("state", self.state), ("text", self.text)) if value}, **times}
 
 
-def submission_list(core: Core, actor: Actor, url: Url, *, before: int | None = None, after: int | None = None,
-                    **which: Any) -> dict[str, Any]:
-    """Submissions of a stage or of a campaign, newest first, one page by key; ``which``: the fields of ``Chosen``."""
-    chosen = Chosen(**which)
+def submission_list(core: Core, actor: Actor, url: Url, *, sort: str = "", before: int | None = None,
+                    after: int | None = None, at: str = "", **which: Any) -> dict[str, Any]:
+    """Submissions of a stage, a campaign or all, newest first or by a column, one page by key.
+
+    ``which``: the fields of ``Chosen``; ``before``, ``after`` and ``at``: see ``Place``.
+    """
+    chosen, order, place = Chosen(**which), Order.of(sort), Place(before, after, at)
     stage_id, campaign_id = chosen.stage_id, chosen.campaign_id
     with core.db.read() as session:
         if stage_id is not None:
@@ -128,22 +133,17 @@ def submission_list(core: Core, actor: Actor, url: Url, *, before: int | None = 
             context = _campaign_owner(session, actor, campaign_id, url)
         else:
             context = _experiment_owner(actor, url)
-        query = chosen.query(actor.experiment)
-        if after is not None:
-            query = query.where(Submission.submission_id > after).order_by(Submission.submission_id)
-        else:
-            if before is not None:
-                query = query.where(Submission.submission_id < before)
-            query = query.order_by(Submission.submission_id.desc())
-        shown, newer, older = page_of(session.scalars(query.limit(PAGE + 1)).all(), PAGE, before=before, after=after)
+        query = order.page(chosen.query(actor.experiment), place, PAGE + 1)
+        shown, newer, older = page_of(session.scalars(query).all(), PAGE, before=before, after=after)
         rows = _with_names(session, shown, url)
         states = _states(session, actor, stage_id, campaign_id)
         columns = columns_of(session, actor, "submissions")
     route, key = (("stage_submissions", {"campaign_stage_id": stage_id}) if stage_id is not None
                   else ("campaign_submissions", {"campaign_id": campaign_id}) if campaign_id is not None
                   else ("submissions", {}))
-    kept = chosen.arguments()
-    narrowed = {name: value for name, value in kept.items() if name in ("since", "until")}
+    kept = {**chosen.arguments(), **({"sort": order.text} if order.text else {})}
+    narrowed = {name: value for name, value in kept.items() if name in ("since", "until", "sort")}
+    cut = not order.is_by_number and sum(count for _, count in states) > MOST
     status = find_status(chosen.state)
     return {
         **context, "text": chosen.text, "since": chosen.since, "until": chosen.until, "submissions": rows,
@@ -151,9 +151,12 @@ def submission_list(core: Core, actor: Actor, url: Url, *, before: int | None = 
         "states": [{"label": "All", "url": url(route, **key, **narrowed), "current": status is None}]
         + [{"label": f"{label} {count:,}", "url": url(route, **key, **narrowed, state=label),
             "current": label == chosen.state} for label, count in states],
-        "pager": {"text": f"{len(shown)} shown",
-                  "newer_url": url(route, **key, **kept, after=shown[0].submission_id) if newer and shown else "",
-                  "older_url": url(route, **key, **kept, before=shown[-1].submission_id) if older and shown else ""},
+        "pager": {"text": f"{len(shown)} shown" + (f", in order among the newest {MOST:,} that fit" if cut else ""),
+                  "sorted": not order.is_by_number,
+                  "newer_url": url(route, **key, **kept, after=shown[0].submission_id, **order.place_of(shown[0]))
+                  if newer and shown else "",
+                  "older_url": url(route, **key, **kept, before=shown[-1].submission_id, **order.place_of(shown[-1]))
+                  if older and shown else ""},
     }
 
 
@@ -493,15 +496,17 @@ _FILE_STATES = {"consumed": ("consumed", "completed"), "failed": ("failed", "can
                 "delivered": ("delivered", "transferred"), "unknown": ("unknown",)}
 
 
-def _files_face(session: Session, item: Submission, url: Url, _launch: Any, _snapshots: Any, state: str, _sort: str,
+def _files_face(session: Session, item: Submission, url: Url, _launch: Any, _snapshots: Any, state: str, sort: str,
                 offset: int) -> dict[str, Any]:
     number = item.submission_id
-    shown, more = _file_rows(session, number, state, offset, FILES_PAGE)
+    shown, more = _file_rows(session, number, state, sort, offset, FILES_PAGE)
+    sorting = {"sort": sort} if sort else {}
+    kept = {"face": "files", **sorting, **({"state": state} if state else {})}
     asked = max((row.pop("asked_at") for row in shown), default=None)
     return {
         "files": shown,
         "file_states": [{"label": label, "url": url("submission", submission_id=number, face="files",
-                                                    **({"state": value} if value else {})),
+                                                    **sorting, **({"state": value} if value else {})),
                          "current": value == state}
                         for label, value in (("All", ""), ("Consumed", "consumed"), ("Failed", "failed"),
                                              ("Skipped", "skipped"), ("Delivered", "delivered"),
@@ -509,14 +514,19 @@ def _files_face(session: Session, item: Submission, url: Url, _launch: Any, _sna
         "files_asked_at": asked,
         "files_wait": not shown and not offset and Status(item.status_id) not in FINAL,
         "pager": {"text": f"{offset + 1:,} to {offset + len(shown):,}" if shown else "",
-                  "newer_url": url("submission", submission_id=number, face="files",
-                                   offset=max(0, offset - FILES_PAGE)) if offset else "",
-                  "older_url": url("submission", submission_id=number, face="files", offset=offset + FILES_PAGE)
+                  "sorted": True,
+                  "newer_url": url("submission", submission_id=number, **kept, offset=max(0, offset - FILES_PAGE))
+                  if offset else "",
+                  "older_url": url("submission", submission_id=number, **kept, offset=offset + FILES_PAGE)
                   if more else ""},
     }
 
 
-def _file_rows(session: Session, submission_id: int, state: str, offset: int,
+_FILE_SORTS = {"state": SubmissionFile.state, "size": SubmissionFile.size_bytes, "job": SubmissionFile.job,
+               "name": SubmissionFile.file_name}
+
+
+def _file_rows(session: Session, submission_id: int, state: str, sort: str, offset: int,
                limit: int) -> tuple[list[dict[str, Any]], bool]:
     """One piece of a submission's input files, or of what it made if it has none; and whether there are more."""
     query = select(SubmissionFile).where(SubmissionFile.submission_id == submission_id)
@@ -524,7 +534,9 @@ def _file_rows(session: Session, submission_id: int, state: str, offset: int,
     listed = query.where(SubmissionFile.direction == case((has_input, "in"), else_="out"))
     if state:
         listed = listed.where(SubmissionFile.state.in_(_FILE_STATES.get(state, (state,))))
-    rows = session.scalars(listed.order_by(SubmissionFile.file_name).offset(offset).limit(limit + 1)).all()
+    column = _FILE_SORTS.get(sort.removeprefix("-"), SubmissionFile.file_name)
+    order = (column.desc() if sort.startswith("-") else column, SubmissionFile.file_name)
+    rows = session.scalars(listed.order_by(*order).offset(offset).limit(limit + 1)).all()
     outputs = _outputs_of(session, submission_id, [row.file_name for row in rows[:limit] if row.direction == "in"])
     return [{"name": row.file_name, "state": row.state, "size_bytes": row.size_bytes, "job_label": row.job,
              "job_url": "", "outputs": outputs.get(row.file_name, []), "link_url": "", "asked_at": row.updated}
@@ -555,7 +567,7 @@ def file_pieces(core: Core, submission_id: int, *, state: str = "", size: int = 
     offset, more = 0, True
     while more:
         with core.db.read() as session:
-            rows, more = _file_rows(session, submission_id, state, offset, size)
+            rows, more = _file_rows(session, submission_id, state, "", offset, size)
         yield rows
         offset += size
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -18,9 +18,15 @@ MOST_STAGES = 2000
 MOST_SHOWN = 5
 
 
-def uploads_page(core: Core, actor: Actor, url: Url) -> dict[str, Any]:
+SORTS: Mapping[str, Callable[[Any], Any]] = {
+    "name": lambda file: file.name.casefold(), "changed": lambda file: file.changed_at,
+    "size": lambda file: file.size_bytes}
+
+
+def uploads_page(core: Core, actor: Actor, url: Url, *, sort: str = "name") -> dict[str, Any]:
     """The actor's files in the actor's experiment; nobody sees those of others."""
-    found = uploads.list_files(core, actor)
+    found = sorted(uploads.list_files(core, actor), key=SORTS.get(sort.removeprefix("-"), SORTS["name"]),
+                   reverse=sort.startswith("-"))
     used = _stages_that_name(core, actor, [file.name for file in found], url)
     total = sum(file.size_bytes for file in found)
     return {
