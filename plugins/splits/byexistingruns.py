@@ -23,24 +23,24 @@ class ByExistingRuns:
         return arguments.none(self.name, given)
 
     def next(self, context: SplitContext) -> Slice | None:
-        snapshot = delivered.snapshot_of(context.position)
-        found = self._runs(context, snapshot, 1)
+        parts = delivered.delivered(context.position)
+        found = self._runs(context, parts, 1)
         if not found:
             return None
         label, query, _ = found[0]
-        return delivered.deliver(context, query, stem=context.dataset, label=label, snapshot=snapshot)
+        return delivered.deliver(context, query, stem=context.dataset, label=label, parts=parts)
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
-        snapshot = delivered.snapshot_of(context.position)
-        return [Slice(delivered.slice_name(context, context.dataset, label, snapshot, number), None, files, query)
-                for number, (label, query, files) in enumerate(self._runs(context, snapshot, n))]
+        parts = delivered.delivered(context.position)
+        return [Slice(delivered.slice_name(context, context.dataset, label, parts, number), None, files, query)
+                for number, (label, query, files) in enumerate(self._runs(context, parts, n))]
 
     def length(self, context: SplitContext) -> int | None:
         return None
 
-    def _runs(self, context: SplitContext, snapshot: int | None, n: int) -> list[tuple[str, str, int]]:
+    def _runs(self, context: SplitContext, parts: delivered.Parts, n: int) -> list[tuple[str, str, int]]:
         """Label, query and number of files of the next pieces."""
-        unseen = f"({delivered.unseen(context.data.dataset_query(context.dataset), snapshot)})"
+        unseen = f"({delivered.unseen(context.data.dataset_query(context.dataset), parts)})"
         found: list[tuple[str, str, int]] = []
         low = 0
         while len(found) < n:

@@ -19,12 +19,12 @@ class DrainingN:
         return arguments.read(self.name, given, self.parameters, {"nfiles": arguments.whole_number(1)})
 
     def next(self, context: SplitContext) -> Slice | None:
-        snapshot, size = delivered.snapshot_of(context.position), context.arguments["nfiles"]
+        parts, size = delivered.delivered(context.position), context.arguments["nfiles"]
         base = context.data.dataset_query(context.dataset)
-        query = f"{delivered.unseen(base, snapshot)} with limit {size}"
+        query = f"{delivered.unseen(base, parts)} with limit {size}"
         if not context.data.count(query):
             return None
-        return delivered.deliver(context, query, stem=context.dataset, label=f"stage_{size}", snapshot=snapshot)
+        return delivered.deliver(context, query, stem=context.dataset, label=f"stage_{size}", parts=parts)
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
         size = context.arguments["nfiles"]

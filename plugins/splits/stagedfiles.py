@@ -27,14 +27,14 @@ class StagedFiles:
 
     def next(self, context: SplitContext) -> Slice | None:
         """Raises Conflict while nothing is there but the project still runs: that is not the end."""
-        snapshot, size = delivered.snapshot_of(context.position), context.arguments["n"]
+        parts, size = delivered.delivered(context.position), context.arguments["n"]
         # Asked first: were it asked last, files staged in between could be taken for the end.
         status = context.data.project_summary(context.dataset).status
-        query = f"{delivered.unseen(_staged(context), snapshot)} with limit {size}"
+        query = f"{delivered.unseen(_staged(context), parts)} with limit {size}"
         if not context.data.count(query):
             self._require_ended(context, status)
             return None
-        return delivered.deliver(context, query, stem=context.dataset, label=f"stage_{size}", snapshot=snapshot)
+        return delivered.deliver(context, query, stem=context.dataset, label=f"stage_{size}", parts=parts)
 
     def peek(self, context: SplitContext, n: int = 1) -> list[Slice]:
         size = context.arguments["n"]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from poms.plugins import splits
+from poms.plugins.splits import delivered
 from poms.plugins.splits.byexistingruns import ByExistingRuns
 from poms.plugins.splits.byrun import ByRun
 from poms.plugins.splits.draining import Draining
@@ -452,3 +453,46 @@ def test_a_context_is_not_changed(going_through):
     context = sequence.context()
 
     assert sequence.split.next(context) == sequence.split.next(replace(context))
+
+
+# --------------------------------------------------------------------- what was delivered, in few snapshots
+
+
+def test_a_long_split_delivers_each_file_once_and_copies_none_often(catalogue, monkeypatch):
+    """However many slices there are, the position names few snapshots, and files are copied a few times at most."""
+    monkeypatch.setattr(delivered, "OPEN_FILES", 4)
+    monkeypatch.setattr(delivered, "MOST_OPEN", 3)
+    names = [catalogue.declare(f"g{number:03}", **{"dataset.tag": "long"}) for number in range(60)]
+    catalogue.define("long", "dataset.tag long")
+    sequence = Sequence(DrainingN(), "drainingn(2)", "long", catalogue)
+    given, most_parts, newest = [], 0, set()
+    while (piece := sequence.next()) is not None:
+        given += sequence.files(piece)
+        newest.add(piece.position["snapshot"])
+        most_parts = max(most_parts, len(piece.position["parts"]))
+
+    assert given == names
+    assert len(newest) == 30, "the names of slices come from it, so that it changes each time"
+    assert most_parts <= 60 / (4 * 3) + 3
+    assert sum(files for _, files in sequence.position["parts"]) == 60
+
+
+def test_a_position_of_one_growing_snapshot_is_gone_on_with(catalogue):
+    """As earlier installations wrote it: nothing that it holds is given out again."""
+    sequence = Sequence(DrainingN(), "drainingn(2)", "raw", catalogue)
+    catalogue.define("given", "defname: raw with limit 3")
+    number = catalogue.snapshot("given")
+    for position in ({"legacy": number}, {"v": 1, "snapshot": number}):
+        sequence.position = position
+
+        assert sequence.all_files() == [["f4", "f5"]]
+        assert sequence.position["parts"][0] == [number, None]
+
+
+@pytest.mark.parametrize("parts", ["x", [], [[1]], [["1", 2]], [[True, 2]], [[1, -2]], [[None, 2]], {"1": 2}])
+def test_parts_of_a_position_that_cannot_be_read_are_refused(catalogue, parts):
+    """Instead of giving out files twice."""
+    sequence = Sequence(DrainingN(), "drainingn(2)", "raw", catalogue, position={"v": 1, "snapshot": 1, "parts": parts})
+
+    with pytest.raises(Invalid, match="reset the split"):
+        sequence.next()

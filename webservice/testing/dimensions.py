@@ -188,7 +188,7 @@ class _Reader:
         everything = self.around.everything()
         match name.lower:
             case "snapshot_id":
-                return self.around.snapshot_files(int(values[0]))
+                return frozenset().union(*(self.around.snapshot_files(int(value)) for value in values))
             case "snapshot_for_project_name":
                 return self.around.project_snapshot(values[0])
             case "project_name":
