@@ -82,13 +82,28 @@ def _await_spooled(access: Access, options: Options, schedd: str, cluster: int) 
     while time.monotonic() < deadline:
         try:
             if not access.query(schedd, waiting, ["ClusterId"], limit=1):
-                return
+                break
         except BackendUnavailable:
             pass  # The schedd has the jobs; it may be starting again just now.
         time.sleep(SPOOLED_LOOK_SECONDS)
-    # It has their files as well, or we would not be here; restarted while it lets jobs go, it forgets the rest.
-    access.edit(schedd, waiting, "HoldReasonCode", "1")
-    access.act(schedd, "release", f"ClusterId == {cluster} && JobStatus == 5 && HoldReasonCode == 1", "input is there")
+    else:
+        # It has their files as well, or we would not be here; restarted while it lets jobs go, it forgets the rest.
+        access.edit(schedd, waiting, "HoldReasonCode", "1")
+        access.act(schedd, "release", f"ClusterId == {cluster} && JobStatus == 5 && HoldReasonCode == 1",
+                   "input is there")
+    _require_not_given_up(access, schedd, cluster)
+
+
+def _require_not_given_up(access: Access, schedd: str, cluster: int) -> None:
+    """Raise BackendUnavailable if the jobs were removed before they were let go: submitted again, none is doubled."""
+    mine = f"ClusterId == {cluster}"
+    if access.query(schedd, f"{mine} && JobStatus != 3", ["ProcId"], limit=1):
+        return
+    left = access.query(schedd, mine, ads.CLUSTER_ATTRIBUTES, limit=1) \
+        or access.history(schedd, mine, ads.CLUSTER_ATTRIBUTES, limit=1)
+    if any(map(ads.is_wreck, left)):
+        raise BackendUnavailable(f"The jobs of cluster {cluster} at schedd {schedd} were removed before their input "
+                                 "was seen to be there.")
 
 
 def choose_schedd(access: Access, options: Options, request: jobsub.Request) -> str:

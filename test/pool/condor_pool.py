@@ -92,6 +92,12 @@ small.MAX_HISTORY_LOG = 30000
 small.MAX_HISTORY_ROTATIONS = 1
 {nodes}
 STARTD_ATTRS = $(STARTD_ATTRS) GLIDEIN_Site
+# By these jobsub_lite finds the schedds that it may choose among.
+IsJobsubLite = True
+SupportedVOList = "samdev, fermilab"
+small.IsJobsubLite = False
+InDownTime = False
+SCHEDD_ATTRS = $(SCHEDD_ATTRS) IsJobsubLite SupportedVOList InDownTime
 EVENT_LOG = /pool/events/log
 EVENT_LOG_FORMAT_OPTIONS = ISO_DATE, UTC
 EVENT_LOG_MAX_SIZE = 200000
