@@ -100,11 +100,15 @@ class Camera:
             raise CannotBePictured(f"{subject.path}: {width} pixels wide in a window of {window}")
         if self.complaints:
             raise CannotBePictured(f"{subject.path}: {'; '.join(self.complaints)}")
-        more: dict[str, Any] = {}
+        size = self.tab.viewport_size
         # A dialog covers the window, however long the page behind it is.
         if whole and not subject.act:
-            more = {"full_page": True, "clip": {"x": 0, "y": 0, "width": window, "height": min(height, TALLEST)}}
-        return bytes(self.tab.screenshot(path=file, animations="disabled", caret="hide", **more))
+            # What is fixed to the window's edge belongs to the end of the picture, not into its middle.
+            self.tab.set_viewport_size({**size, "height": max(size["height"], min(height, TALLEST))})
+        try:
+            return bytes(self.tab.screenshot(path=file, animations="disabled", caret="hide"))
+        finally:
+            self.tab.set_viewport_size(size)
 
     def _settle(self) -> None:
         """Until scripts have done what they do at the beginning."""
