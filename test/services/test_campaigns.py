@@ -21,7 +21,7 @@ from poms.webservice.model import (
     Tag,
 )
 from poms.webservice.rules.permissions import ANALYSIS, SHIFTER, SUPERUSER
-from poms.webservice.services import campaigns, holds, launches, launching, schedules
+from poms.webservice.services import campaigns, editing, holds, launches, launching, schedules
 from poms.webservice.services.launching import LaunchRequest
 from poms.webservice.testing.faults import Died
 
@@ -870,3 +870,62 @@ def test_names_are_only_names(world, save, owner, name):
     assert result.problems == ()
     assert result.name == name and name in [stage for _, stage in result.stages]
     assert campaigns.text_of(world.core, owner, name) == text
+
+
+def test_a_renamed_campaign_stays_the_same(world, save, owner):
+    """Its number, stages and tags stay; its text is a new version that differs in one line."""
+    number = save().campaign_id
+    campaigns.add_tag(world.core, owner, [number], "2026")
+    stages_before = everything(world.core)["campaign_stages"]
+
+    old = campaigns.rename(world.core, owner, number, "third try")
+
+    rows = everything(world.core)
+    assert old == "short"
+    assert [row["name"] for row in rows["campaigns"]] == ["third try"]
+    assert rows["campaign_stages"] == stages_before
+    assert "name = third try" in campaigns.text_of(world.core, owner, "third try")
+    assert sorted(row["number"] for row in rows["campaign_versions"]) == [1, 2]
+
+
+def test_an_older_version_of_a_renamed_campaign_is_restored_under_its_new_name(world, save, owner):
+    """Restoring makes no second campaign of the old name."""
+    number = save().campaign_id
+    campaigns.rename(world.core, owner, number, "third try")
+
+    made = campaigns.restore(world.core, owner, number, 1)
+
+    assert made.campaign_id == number
+    assert [row["name"] for row in everything(world.core)["campaigns"]] == ["third try"]
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", " a"])
+def test_a_campaign_is_not_renamed_to_what_is_no_name(world, save, owner, name):
+    """What a text cannot hold is refused, and nothing changes."""
+    number = save().campaign_id
+
+    with pytest.raises(Invalid):
+        campaigns.rename(world.core, owner, number, name)
+
+    assert campaigns.text_of(world.core, owner, "short")
+
+
+def test_an_editor_opened_before_a_rename_makes_no_second_campaign(world, save, owner):
+    """What was begun with the old name is a conflict that shows the new one, and both changes can be had."""
+    number = save().campaign_id
+    mine = campaigns.version_text(world.core, owner, number).replace("completion_pct = 95", "completion_pct = 90")
+    campaigns.rename(world.core, owner, number, "third try")
+
+    answer = editing.save(world.core, owner, mine, campaign_id=number, base_version=1)
+
+    assert answer.conflict and "name = third try" in answer.conflict["merged"]
+    assert [row["name"] for row in everything(world.core)["campaigns"]] == ["third try"]
+
+
+def test_a_campaign_is_not_renamed_over_another(world, save, owner):
+    """A name that is taken is a conflict."""
+    number = save().campaign_id
+    campaigns.clone(world.core, owner, number, "second try")
+
+    with pytest.raises(Conflict, match="second try in samdev already"):
+        campaigns.rename(world.core, owner, number, "second try")

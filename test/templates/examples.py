@@ -72,6 +72,7 @@ ROUTES = frozenset(
         "launch_stage",
         "launch_campaign",
         "launch_stages",
+        "preview_text",
         "jobs_act",
         "upload",
         "recover",

@@ -26,6 +26,7 @@ ONE = {"campaign_id": number(required=True)}
 MODIFY_ONE = Need("modify", "campaign", "campaign_id")
 DO_ONE = Need("do", "campaign", "campaign_id")
 ACTS = {"activate": MODIFY_ONE, "deactivate": MODIFY_ONE, "delete": MODIFY_ONE, "clone": CREATE, "restore": MODIFY_ONE,
+        "rename": MODIFY_ONE,
         "hold_launches": DO_ONE, "release_launches": DO_ONE}
 
 
@@ -152,6 +153,9 @@ def campaign_act(call: Call) -> Answer:
             made = _require_saved(campaigns.clone(core, actor, number_, call["new_name"]))
             return Done(call.url("campaign", campaign_id=made.campaign_id), f"Made {made.name}",
                         data={"campaign_id": made.campaign_id})
+        case "rename":
+            old = campaigns.rename(core, actor, number_, call["new_name"])
+            return Done(here, f"{old} is {call['new_name']} now", data={"campaign_id": number_})
         case "restore":
             if call["version"] is None:
                 raise Invalid("is required", field="version")
@@ -223,7 +227,8 @@ def sample_list(call: Call) -> Answer:
     shown = [{"name": each.name, "title": each.title, "description": each.description,
               "stage_count": len(each.stages), "facts": list(each.facts),
               "text_url": call.url("sample_text", sample=each.name),
-              "graph": {"stages": list(each.stages), "edges": []}} for each in samples.list_samples()]
+              "editor_url": call.url("campaign_new", sample=each.name),
+              "graph": samples.flow(each)} for each in samples.list_samples()]
     return Page({"samples": shown, "may": {"create": refusal(call.actor, "create") is None}})
 
 

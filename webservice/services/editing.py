@@ -239,9 +239,13 @@ def save(core: Core, actor: Actor, text: str, *, campaign_id: int | None = None,
     with core.db.read() as session:
         name = _facts(session, actor, campaign_id)["name"]
     wanted = read(scan(text, LONGEST_TEXT).document).campaign.name
-    if wanted and wanted != name:
+    was_renamed = bool(wanted) and wanted != name and base_version is not None and wanted == read(
+        parse(campaigns.version_text(core, actor, campaign_id, base_version))).campaign.name
+    if wanted and wanted != name and not was_renamed:
         return Saved(_store(core, actor, text, message, only_if_new=True), is_new=True)
     try:
+        if was_renamed:
+            raise Conflict(f"Somebody renamed {wanted} to {name} since version {base_version}, which you began with.")
         return Saved(_store(core, actor, text, message, base_version=base_version, renames=renames))
     except Conflict:
         with core.db.read() as session:

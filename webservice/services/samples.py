@@ -14,7 +14,7 @@ from typing import Any
 
 import poms.templates
 from poms.webservice.errors import Invalid, NotFound
-from poms.webservice.rules.campaign_text import parse
+from poms.webservice.rules.campaign_text import parse, read
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import campaigns
 from poms.webservice.services.campaigns import SaveResult
@@ -86,6 +86,13 @@ def text_of(core: Core, name: str) -> str:
     text = (sample.folder / TEXT_FILE).read_text(encoding="utf-8")
     output = core.settings.service.data_dir / "output"
     return text.replace("@SAMPLE@", str(sample.folder)).replace("@OUTPUT@", str(output))
+
+
+def flow(sample: Sample) -> dict[str, list[Any]]:
+    """The stages of a sample, and which feeds which, for its picture."""
+    campaign = read(parse((sample.folder / TEXT_FILE).read_text(encoding="utf-8"))).campaign
+    return {"stages": [stage.name for stage in campaign.stages],
+            "edges": [(each.needs, each.consumer) for each in campaign.dependencies if each.needs != each.consumer]}
 
 
 def clone(core: Core, actor: Actor, name: str, new_name: str) -> SaveResult:
