@@ -612,6 +612,35 @@ def test_while_a_scout_is_ahead_all_pages_say_so(world):
     assert home_pages.home(world.core, made.owner, url)["board"] == []
 
 
+def test_a_preview_tells_what_goes_ahead(world):
+    """With the command that is then really launched; nothing is declared by looking."""
+    made = made_of(world, split="drainingn(10)")
+    before = world.catalogue().definitions()
+    request = LaunchRequest(made.stage("reco"), "same")
+
+    page = launch_pages.preview_page(world.core, made.owner, url, made.stage("reco"))
+    shown = launching.preview(world.core, made.owner, request)
+    assert world.catalogue().definitions() == before
+    number = launching.launch(world.core, made.owner, request).submission_id
+
+    (check,) = [each for each in page["checks"] if "scout" in each["text"]]
+    assert (check["text"], check["note"]) == (
+        "A scout goes ahead on 4 files", "6 files wait until its jobs have ended: 4 files")
+    assert all(each["ok"] for each in page["checks"])
+    assert shown.plan_for(number).command == world.launches(submission_id=number)[0].plan["command"]
+
+
+def test_a_preview_tells_for_whom_it_would_wait(world):
+    """While a scout is ahead."""
+    made = made_of(world)
+    number = world.submission(made, "reco")
+
+    page = launch_pages.preview_page(world.core, made.owner, url, made.stage("reco"))
+
+    (check,) = [each for each in page["checks"] if "scout" in each["text"]]
+    assert (check["ok"], f"submission {number} went ahead" in check["note"]) == (False, True)
+
+
 def test_a_question_is_on_the_board_and_not_offered_to_all(world):
     """With both answers for those who may launch; the held rest is not counted again."""
     made, number = fallen_short(world)

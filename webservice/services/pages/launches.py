@@ -182,7 +182,7 @@ def _checks(foreseen: Foreseen) -> list[dict[str, Any]]:
         note = counted(found.count, "file") if found is not None else foreseen.input_unknown
         checks.append({"ok": bool(found and found.count), "text": f"Dataset {prepared.plan.dataset} has files",
                        "note": note})
-    elif foreseen.stage.campaign_stage_type != "generator":
+    elif not prepared.dataset and foreseen.stage.campaign_stage_type != "generator":
         checks.append({"ok": False, "text": "A dataset is given", "note": "only generators run without input"})
     return checks
 
