@@ -1,5 +1,7 @@
 // Questions. Without scripts a <dialog popover> opens by its button's popovertarget; with scripts it is modal,
 // keeps the focus inside and gives it back. A form is sent once, however often its button is pressed.
+const AGAIN_MS = 15_000;
+
 export function startDialogs(page) {
   page.addEventListener("click", (event) => {
     const button = event.target.closest?.("[popovertarget]");
@@ -34,6 +36,8 @@ export function startDialogs(page) {
       return;
     }
     form.dataset.sent = "yes";
+    // An answer that never comes, or that somebody would not wait for, must not leave a button that does nothing.
+    setTimeout(() => { delete form.dataset.sent; }, AGAIN_MS);
   });
   // A page that comes back out of the browser's history may send again.
   addEventListener("pageshow", () => {

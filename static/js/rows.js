@@ -60,6 +60,7 @@ function startField(page, area) {
   }
 
   asRows();
+  area.addEventListener("restored", asRows);
 }
 
 // Enter goes to the next field, and at the end of a list adds a row: it does not send the form.

@@ -4,6 +4,8 @@ const SHOWN_MS = 8000;
 const UNDO_MS = 30_000;
 
 export function startToasts(page) {
+  // Something was done, so what was sent has arrived.
+  if (page.querySelector(".toast")) import("./drafts.js").then(({ forgetSent }) => forgetSent());
   for (const toast of page.querySelectorAll(".toast")) {
     const form = toast.querySelector("form[data-undo]");
     const shown = form ? UNDO_MS : SHOWN_MS;

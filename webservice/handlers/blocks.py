@@ -74,7 +74,7 @@ def job_type_new(call: Call) -> Answer:
         "login_setup_id": number(), "name": text(limit=300), **SETUP_FIELDS, "act": choice("save", "save_as")})
 def login_setup_save(call: Call) -> Answer:
     """Change a login setup, or make one: under the name of the form, which must be new."""
-    change = LoginSetupChange(host=call["host"], account=call["account"], setup=call["setup"])
+    change = LoginSetupChange(host=call["host"], account=call["account"], setup=_typed(call, "setup"))
     return _save(call, "login_setup", SETUP_FIELDS, lambda name, add: blocks.save_login_setup(
         call.core, call.actor, name, change, add=add))
 
@@ -86,9 +86,14 @@ def job_type_save(call: Call) -> Answer:
     """Change a job type, or make one: under the name of the form, which must be new."""
     return _save(call, "job_type", TYPE_FIELDS, lambda name, add: blocks.save_job_type(
         call.core, call.actor, name, JobTypeChange(
-            launch_script=call["script"], output_file_patterns=call["patterns"],
+            launch_script=_typed(call, "script"), output_file_patterns=call["patterns"],
             parameters=blocks.read_pairs(call["parameters"].strip() or "[]", "parameters"),
             recoveries=blocks.read_recoveries(call["recoveries"].strip() or "[]", "recoveries")), add=add))
+
+
+def _typed(call: Call, field: str) -> str:
+    """A text of several lines with their ends as people and shells know them: forms send others."""
+    return str(call[field]).replace("\r\n", "\n")
 
 
 def _save(call: Call, kind: blocks.Kind, fields: Any, store: Callable[[str, bool], int]) -> Answer:
