@@ -64,7 +64,7 @@ class Catalogue:
 
     list = define = definition = dataset_query = snapshot = create_project = end_project = project_summary = _unused
     output_files = output_counts = recovery_kinds = recovery_files = dependency_files = job_environment = _unused
-    links = health = _unused
+    links = health = sizes = _unused
 
 
 class Pool:
@@ -198,6 +198,17 @@ def test_unknown_identity_source_stops_the_start(tmp_path):
     """Nobody could log in otherwise."""
     with pytest.raises(ConfigurationError, match="no identity source 'shibboleth'; installed: demo"):
         make(tmp_path, "[identity]\nsources = demo, shibboleth\n")
+
+
+def test_unknown_source_of_credentials_stops_the_start(tmp_path):
+    """A slip in its name must not be noticed by launches that go without."""
+    with pytest.raises(ConfigurationError, match=r"\[experiment sbnd\]: there is no credential_backend 'files'"):
+        make(tmp_path, "[experiment sbnd]\ncredential_backend = files", Plugin())
+
+
+def test_without_a_source_of_credentials_nobody_is_asked(tmp_path):
+    """``none`` is no plugin's; it can be chosen without any."""
+    assert make(tmp_path, "[experiment sbnd]\ncredential_backend = none", Plugin()).credentials("sbnd") is None
 
 
 def test_service_without_identity_sources_does_not_start(tmp_path):

@@ -8,12 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from poms.webservice.cli import main
+from poms.webservice.testing.credentials import make_token
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -195,6 +197,33 @@ def test_check_says_what_forbids_a_start(site, more, words):
 
     assert status == 1
     assert words in out
+
+
+def test_check_tells_how_long_credentials_are_good(site):
+    """For each experiment of poms.ini; bad ones are a warning, as their launches wait for better ones."""
+    site.poms("db", "upgrade")
+    token = site.directory / "token"
+    token.write_bytes(make_token(datetime.now(UTC) + timedelta(days=2), "/sbnd"))
+    token.chmod(0o600)
+    site.write("[experiment sbnd]\ncredential_backend = file\n"
+               f"[credentials]\ntoken = {token}\nvault_token = {token}.vault")
+
+    status, out, _ = site.poms("check")
+
+    assert status == 0
+    assert "ok       credentials of sbnd: token of sbnd as production: good until 2" in out
+    assert "warning  credentials of sbnd: The vault token of sbnd as production does not exist." in out
+    assert "ok       credential backend: installed: file" in out
+
+
+def test_check_says_what_is_wrong_with_settings_of_credentials(site):
+    """What cannot be meant forbids the start."""
+    site.write("[experiment sbnd]\ncredential_backend = file\n[credentials]\ntoken = relative")
+
+    status, out, _ = site.poms("check")
+
+    assert status == 1
+    assert "error    credentials of sbnd: [credentials] token: 'relative' is no absolute path" in out
 
 
 def test_check_warns_of_unknown_keys(site):
