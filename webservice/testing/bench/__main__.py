@@ -14,12 +14,24 @@ from rich.console import Console
 
 from poms.webservice import __version__
 from poms.webservice.errors import PomsError
-from poms.webservice.testing.bench import duties, figures, ingest, memory, pages, polling, queues, reports
+from poms.webservice.testing.bench import (
+    browser,
+    datasets,
+    duties,
+    figures,
+    ingest,
+    memory,
+    pages,
+    polling,
+    queues,
+    reports,
+)
 from poms.webservice.testing.bench.figures import Figure
 from poms.webservice.testing.bench.places import Place, Places, database_server
 from poms.webservice.testing.bench.shape import FULL, SCALES, hundredth
 
-MEASUREMENTS = ("pages", "reports", "ingest", "polling", "wrapup", "claims", "agent_memory")
+MEASUREMENTS = ("pages", "browser", "reports", "ingest", "polling", "wrapup", "claims", "splits", "preview",
+                "agent_memory")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,6 +78,9 @@ def _measure(name: str, given: argparse.Namespace, full: Place, places: Places) 
     if name == "pages":
         small = places.make(hundredth(full.scale))
         return pages.measure(full, small, requests=given.requests or (2 if tiny else 15))
+    if name == "browser":
+        return browser.measure(full, rounds=1 if tiny else 5, stages=(10, 20) if tiny else browser.CAMPAIGNS,
+                               moves=20 if tiny else 240)
     if name == "reports":
         return reports.measure(full, requests=24 if tiny else 1200)
     if name == "ingest":
@@ -74,6 +89,10 @@ def _measure(name: str, given: argparse.Namespace, full: Place, places: Places) 
         return polling.measure(places, given.batch, sizes=polling.FEW if tiny else polling.SIZES)
     if name == "agent_memory":
         return memory.measure(full, jobs=1_000 if tiny else 300_000)
+    if name == "splits":
+        return datasets.measure_splits(full, files=2_000 if tiny else 1_000_000, slices=3 if tiny else 20)
+    if name == "preview":
+        return datasets.measure_preview(full, files=2_000 if tiny else 100_000, looks=2 if tiny else 10)
     if name == "wrapup":
         return duties.measure_wrapup(full, count=20 if tiny else 10_000)
     return duties.measure_claims(full, count=20 if tiny else 1_000)

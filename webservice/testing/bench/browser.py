@@ -25,7 +25,8 @@ from poms.webservice.testing.bench.places import Place, bare_server, pages_serve
 REFERENCE = "bare CherryPy page, first paint"
 PAINT = (Budget("absolute", 400), Budget("shift", 0.001), Budget("js_kB", 100))
 FRAME_MS = 1000 / 60
-SMALL_CAMPAIGN, LARGE_CAMPAIGN = 100, 500
+CAMPAIGNS = (100, 500)
+"""Stages of the two campaigns that the editor is tried with; the second is only to work."""
 WIDE = 10
 # Runs before any script of the page: notes what moved after it was shown, and when the editor is ready.
 WATCH = """
@@ -61,9 +62,9 @@ class Seen:
     shift: float
 
 
-def measure(full: Place, *, rounds: int = 3, stages: tuple[int, int] = (SMALL_CAMPAIGN, LARGE_CAMPAIGN),
-            moves: int = 180) -> Iterator[Figure]:
-    """A figure for each page, then for the editor with a campaign of many stages and of very many."""
+def measure(full: Place, *, rounds: int = 3, stages: tuple[int, int] = CAMPAIGNS,
+            moves: int = 180, only: int | None = None) -> Iterator[Figure]:
+    """A figure for each page (or for some), then for the editor with a campaign of many stages and of very many."""
     program = browsers.find_program()
     if program is None:
         raise ConfigurationError("no browser was found: install Chromium, or measure the others with --only")
@@ -72,7 +73,7 @@ def measure(full: Place, *, rounds: int = 3, stages: tuple[int, int] = (SMALL_CA
             browsers.started(program) as browser:
         with window(browser) as tab:
             reference = statistics.median(look_at(tab, f"http://{bare}/page").paint_ms for _ in range(rounds))
-        for look in looks():
+        for look in looks()[:only]:
             yield _page(browser, look, f"http://{address}{look.path(full.landmarks)}", reference, rounds)
         for count, number in numbers.items():
             url = f"http://{address}/poms/campaign_edit/{making.BUSY}/{making.ROLE}/{number}"
@@ -117,7 +118,7 @@ def bytes_of_scripts(tab: Any, url: str) -> int:
 
 
 def _editor(browser: Any, url: str, count: int, reference: float, *, rounds: int, moves: int) -> Iterator[Figure]:
-    many = count >= LARGE_CAMPAIGN
+    many = count >= CAMPAIGNS[1]
     opened = []
     for _ in range(rounds):
         with window(browser) as tab:
@@ -156,7 +157,7 @@ def _drag(tab: Any, count: int, moves: int) -> Figure:
     # Where stages stand is part of the text: when it has changed, the drag was one.
     tab.wait_for_function("text => document.querySelector('.text__area').value !== text", arg=text)
     return figure(f"editor drags in {count} stages", busy_ms, "ms of processor time a frame", "a frame of 60 a second",
-                  FRAME_MS, *(() if count >= LARGE_CAMPAIGN else (Budget("ratio", 1),)),
+                  FRAME_MS, *(() if count >= CAMPAIGNS[1] else (Budget("ratio", 1),)),
                   frames_per_second=drawn / seconds)
 
 
@@ -180,7 +181,7 @@ def _edit(tab: Any, count: int, reference: float) -> Figure:
     if tab.locator("[data-node]").count() != before + 1:
         raise RuntimeError(f"the editor did not clone a stage of {count}")
     return figure(f"editor clones a stage of {count}", taken, "ms", REFERENCE, reference,
-                  Budget("absolute", 5000 if count >= LARGE_CAMPAIGN else 1500))
+                  Budget("absolute", 5000 if count >= CAMPAIGNS[1] else 1500))
 
 
 @contextmanager
