@@ -9,11 +9,24 @@ from poms.webservice.interfaces import JobState
 from poms.webservice.model import Job, Submission
 from poms.webservice.rules.campaign_text import examine
 from poms.webservice.rules.statuses import LIVE, Status
-from poms.webservice.testing.bench import bulk, duties, figures, ingest, making, memory, pages, polling, reports
+from poms.webservice.testing import browser as browsers
+from poms.webservice.testing.bench import (
+    browser,
+    bulk,
+    duties,
+    figures,
+    ingest,
+    making,
+    memory,
+    pages,
+    polling,
+    reports,
+)
 from poms.webservice.testing.bench.__main__ import main
 from poms.webservice.testing.bench.figures import Budget, figure
 from poms.webservice.testing.bench.places import Places
 from poms.webservice.testing.bench.shape import FULL, SMALL, TINY, hundredth
+from poms.webservice.testing.fixtures import lacking
 from poms.webservice.testing.world import World
 
 
@@ -121,6 +134,20 @@ def test_every_page_is_measured(places, place):
 
     assert len(found) == len(pages.looks())
     assert all(each.also["statements"] > 0 and each.also["kB"] > 0 for each in found)
+
+
+@pytest.mark.browser
+def test_what_a_browser_waits_for_is_measured(place):
+    """Each page and two campaigns in the editor; the drag of a stage was one, and a clone stands in the text."""
+    if browsers.find_program() is None:
+        lacking("chromium", "no browser was found; install Chromium")
+
+    found = {each.name: each for each in browser.measure(place, rounds=1, stages=(10, 20), moves=10, only=3)}
+
+    assert [name for name in found if name.startswith("editor opens")] == ["editor opens 10 stages",
+                                                                           "editor opens 20 stages"]
+    assert found["editor drags in 20 stages"].also["frames_per_second"] > 0
+    assert [each.also["js_kB"] > 0 for name, each in found.items() if name.startswith("browser ")] == [True] * 3
 
 
 def test_status_reports_are_measured(place, core):
