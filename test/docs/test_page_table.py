@@ -11,8 +11,12 @@ from poms.webservice import app
 from poms.webservice.handlers.routing import Router
 
 TEXT = (Path(__file__).parents[2] / "docs" / "pages.md").read_text(encoding="utf-8")
-ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines()
-        if line.startswith("|") and not line.startswith(("|---", "| before"))]
+CELLS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines()
+         if line.startswith("|") and not line.startswith(("|---", "| before", "| list"))]
+ROWS = [cells for cells in CELLS if len(cells) == 3]
+LISTED = [cells for cells in CELLS if len(cells) == 7]
+TEMPLATES = Path(__file__).parents[2] / "templates"
+HEADING = re.compile(r"(?:sort|submission)_head\('[^']*', '(\w+)'")
 ROUTES = {route.name: route for route in Router(app.ROUTES).routes}
 
 
@@ -36,6 +40,21 @@ def test_every_page_is_in_the_table():
 
 
 OTHERS = {"watches"}
+
+
+@pytest.mark.parametrize("template", sorted(
+    path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.html") if HEADING.search(path.read_text())))
+def test_the_table_of_lists_says_by_what_they_sort(template):
+    """Every heading that sorts is in the row of its list, and no other."""
+    sorts = set(HEADING.findall((TEMPLATES / template).read_text()))
+
+    assert sorts in [set(re.split(r", ", row[2])) for row in LISTED]
+
+
+def test_the_table_of_lists_names_pages_that_are_there():
+    """Each with the page that it is on."""
+    assert len(LISTED) >= 10
+    assert [row[1] for row in LISTED if not ROUTES[row[1].strip("`")].template and row[1] != "`file_uploads`"] == []
 
 
 @pytest.mark.parametrize("word", re.findall(r"`(\w+)=", TEXT))
