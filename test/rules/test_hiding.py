@@ -55,4 +55,4 @@ def test_without_secrets_everything_passes():
 
 def test_a_text_that_is_there_at_once():
     """Characters of all kinds stay; the secret goes."""
-    assert Hider((TOKEN,)).whole(f"é \ufffd {TOKEN.decode()}!") == f"é \ufffd {HIDDEN.decode()}!"
+    assert Hider((TOKEN,)).whole(f"é \ufffd\ud800 {TOKEN.decode()}!") == f"é \ufffd\ud800 {HIDDEN.decode()}!"

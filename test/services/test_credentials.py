@@ -148,6 +148,21 @@ def test_credentials_that_went_bad_meanwhile_are_waited_for(world, fake, clock):
     assert launch_rows(world)[0].state == "launched"
 
 
+def test_a_source_that_is_silent_is_waited_for(world, fake, clock):
+    """However long its vault is away, the launch does not fail for it."""
+    campaign = world.campaign_with(stage("gen"))
+    number = world.launch(campaign, "gen").submission_id
+    fake.fail("issue", BackendUnavailable("the vault is down"), times=8)
+    for _ in range(8):
+        assert world.status(number) is Status.NEW
+        world.work_on_launches()
+        clock.advance(minutes=2)
+
+    world.work_on_launches()
+
+    assert launch_rows(world)[0].state == "launched"
+
+
 # --------------------------------------------------------------------------------------------- given
 
 

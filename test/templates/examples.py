@@ -1557,6 +1557,12 @@ def file_uploads() -> dict[str, Any]:
              "url": url("download_file", filename="x"), "stages": [], "more_stages": 0},
         ],
         total=9_401_234,
+        credentials=[
+            {"kind": "proxy", "whose": "lortiz", "well": True, "problem": "", "expires_at": NOW + timedelta(hours=11),
+             "note": ""},
+            {"kind": "vault token", "whose": "lortiz", "well": False, "expires_at": None, "note": "",
+             "problem": "The vault token of lortiz was not uploaded. Upload a new one as vt_sbnd_Analysis_lortiz."},
+        ],
         quota=10_485_760,
         free=1_084_526,
         problems=[],
@@ -1564,7 +1570,7 @@ def file_uploads() -> dict[str, Any]:
 
 
 def file_uploads_none() -> dict[str, Any]:
-    return file_uploads() | {"files": [], "total": 0, "free": 10_485_760}
+    return file_uploads() | {"files": [], "credentials": [], "total": 0, "free": 10_485_760}
 
 
 def file_uploads_refused() -> dict[str, Any]:

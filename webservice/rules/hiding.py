@@ -48,7 +48,7 @@ class Hider:
         """A text that is there at once, without the secrets."""
         if self._pattern is None:
             return text
-        return self._pattern.sub(HIDDEN, text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+        return self._pattern.sub(HIDDEN, text.encode(errors="surrogatepass")).decode(errors="surrogatepass")
 
     def _cut(self, text: bytes) -> int:
         """Where the longest end begins that is the beginning of a secret."""

@@ -312,8 +312,8 @@ def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
     plan = launching.plan_from_document(document, attempt + 1)
     try:
         given = credentials.issue(core, plan)
-    except CredentialsLacking as lacking:
-        # They were there when it was asked for. Nobody can launch until somebody brings new ones.
+    except (CredentialsLacking, BackendUnavailable) as lacking:
+        # They were there when it was asked for. Nobody can launch until there are new ones, however long that takes.
         return _wait(core, claimed, str(lacking), most_seconds=LACKING_SECONDS)
     if not _begin_attempt(core, claimed):
         return "lost"

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import select
 
 from poms.webservice.model import Campaign, CampaignStage, JobType, LoginSetup
+from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import uploads
+from poms.webservice.services import credentials, uploads
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.common import Url
 
@@ -33,6 +34,7 @@ def uploads_page(core: Core, actor: Actor, url: Url, *, sort: str = "name") -> d
         "files": [{"name": file.name, "size": file.size_bytes, "changed_at": file.changed_at,
                    "url": url("download_file", filename=file.name), "stages": used.get(file.name, [])[:MOST_SHOWN],
                    "more_stages": max(0, len(used.get(file.name, [])) - MOST_SHOWN)} for file in found],
+        "credentials": credentials.shown(core, actor.experiment, permissions.ANALYSIS, actor.username),
         "total": total, "quota": uploads.QUOTA_BYTES, "free": max(0, uploads.QUOTA_BYTES - total),
     }
 
