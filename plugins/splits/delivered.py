@@ -13,11 +13,15 @@ from poms.plugins.splits import positions
 from poms.plugins.splits.definitions import declare, declare_frozen, free_name, short
 from poms.webservice.errors import Invalid, Problem
 from poms.webservice.interfaces import Slice, SplitContext
+from poms.webservice.rules import sam_queries
 
 WORD = "snapshot"
 PARTS = "parts"
 OPEN_FILES = 2_000
 """The newest snapshot is copied with each slice until it has so many files, or as many as a slice."""
+
+MOST_NAMED = 1_000
+"""A slice of more files is defined by the query that finds them."""
 
 MOST_OPEN = 16
 """So many snapshots of that size become one."""
@@ -57,6 +61,18 @@ def _any_of(parts: Parts) -> str:
 
 def _newest(parts: Parts) -> int:
     return parts[-1][0] if parts else 0
+
+
+def pick(context: SplitContext, base: str, parts: Parts, size: int) -> str:
+    """A query for up to ``size`` files of ``base`` that were not delivered; "" if there are none.
+
+    Few files are named: a large dataset is then gone through once, and not again to freeze what was found.
+    """
+    query = f"{unseen(base, parts)} with limit {size}"
+    if size > MOST_NAMED:
+        return query if context.data.count(query) else ""
+    names = context.data.list(query, limit=size)
+    return f"{sam_queries.named(names)} with availability anylocation" if names else ""
 
 
 def deliver(context: SplitContext, query: str, *, stem: str, label: str, parts: Parts) -> Slice:

@@ -20,9 +20,8 @@ class DrainingN:
 
     def next(self, context: SplitContext) -> Slice | None:
         parts, size = delivered.delivered(context.position), context.arguments["nfiles"]
-        base = context.data.dataset_query(context.dataset)
-        query = f"{delivered.unseen(base, parts)} with limit {size}"
-        if not context.data.count(query):
+        query = delivered.pick(context, context.data.dataset_query(context.dataset), parts, size)
+        if not query:
             return None
         return delivered.deliver(context, query, stem=context.dataset, label=f"stage_{size}", parts=parts)
 

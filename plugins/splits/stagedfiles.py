@@ -30,8 +30,8 @@ class StagedFiles:
         parts, size = delivered.delivered(context.position), context.arguments["n"]
         # Asked first: were it asked last, files staged in between could be taken for the end.
         status = context.data.project_summary(context.dataset).status
-        query = f"{delivered.unseen(_staged(context), parts)} with limit {size}"
-        if not context.data.count(query):
+        query = delivered.pick(context, _staged(context), parts, size)
+        if not query:
             self._require_ended(context, status)
             return None
         return delivered.deliver(context, query, stem=context.dataset, label=f"stage_{size}", parts=parts)

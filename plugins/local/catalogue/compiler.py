@@ -214,12 +214,17 @@ class Compiler:
         """Every file but those of the node, also files that have no value to compare."""
         if self._is_simple(node):
             return self._condition(node, source, implied=False).is_not(true())
-        excluded = self._ids(node, implied=False)
+        # Whether the rows left out are files of this experiment, and not retired, is asked of the others already.
+        excluded = self._snapshot_record([node]) if self._is_snapshot(node) else self._ids(node, implied=False)
         if self._dialect == "sqlite":
             return source.c.file_id.not_in(excluded)
         # PostgreSQL makes an anti-join of this, and a list in memory of NOT IN.
         inner = excluded.subquery()
         return not_(exists(select(1).select_from(inner).where(inner.c.file_id == source.c.file_id)))
+
+    def _is_snapshot(self, node: Node) -> bool:
+        """Is it nothing but the files of snapshots, by their numbers?"""
+        return isinstance(node, Dimension) and node.name == "snapshot_id"
 
     def _is_simple(self, node: Node) -> bool:
         """Does it need the row of the file alone?"""
