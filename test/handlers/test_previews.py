@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from poms.webservice.model import CampaignStage
+from poms.webservice.model import CampaignStage, JobType
 from poms.webservice.rules.permissions import ANALYSIS, SHIFTER
-from poms.webservice.services import schedules
+from poms.webservice.services import blocks, campaigns, schedules
 from poms.webservice.testing.world import stage
 
 
@@ -175,3 +175,94 @@ def test_hostile_names_stay_text(site, owner):
     assert page.status_int == 200
     assert bad not in page.text
     assert page.html.find("img", {"src": "x"}) is None
+
+
+# ---------------------------------------------------------------------------------------- changes
+
+TEXT = """[campaign]
+experiment = samdev
+name = typed
+campaign_stage_list = gen,reco
+[campaign_defaults]
+vo_role = Production
+software_version = v1
+dataset_or_split_data = None
+completion_type = complete
+completion_pct = 95
+login_setup = here
+job_type = work
+[campaign_stage gen]
+[campaign_stage reco]
+software_version = v2
+[login_setup here]
+host = localhost
+account = samdevpro
+setup = true
+[job_type work]
+launch_script = fife_launch -v %(version)s
+"""
+
+
+@pytest.fixture
+def typed(site, owner):
+    """A campaign of a text."""
+    return campaigns.save_text(site.core, owner, TEXT.encode(), source="test")
+
+
+def changed(answer):
+    return [effect["stage"] for effect in answer.json["effects"]]
+
+
+def test_a_typed_text_is_previewed_on_a_page_and_not_saved(site, owner, typed):
+    """The difference of the commands is there; the text in force is what it was."""
+    new = TEXT.replace("software_version = v1", "software_version = v7")
+    sent = {"campaign_id": typed.campaign_id, "base_version": "1", "campaign_text": new}
+
+    page = site.browser(owner).post("preview_text", sent)
+    found = site.program(owner).post("preview_text", {**sent, "fmt": "json"})
+
+    assert "fife_launch -v v7" in page.html.text and "fife_launch -v v1" in page.html.text
+    assert changed(found) == ["gen"]
+    assert campaigns.version_text(site.core, owner, typed.campaign_id) == TEXT
+
+
+def test_a_wrong_text_is_told_what_is_wrong(site, owner, typed):
+    """By the same problems as saving it."""
+    answer = site.program(owner).post("preview_text", {"campaign_id": typed.campaign_id, "fmt": "json",
+                                                       "campaign_text": TEXT.replace("95", "lots")})
+
+    assert answer.status_int == 400
+    assert "completion_pct" in answer.json["problems"][0]["field"]
+
+
+def test_a_changed_job_type_is_previewed_from_its_form(site, owner, typed):
+    """Nothing is saved, not even a new one."""
+    program = site.program(owner)
+    number = blocks.find_id(site.core, "job_type", "samdev", "work")
+    form = {"script": "other_launch", "patterns": "%", "parameters": "[]", "recoveries": "[]", "act": "preview",
+            "fmt": "json"}
+
+    of_work = program.post("job_type_save", {**form, "job_type_id": number})
+    of_new = program.post("job_type_save", {**form, "name": "anew"})
+
+    assert changed(of_work) == ["gen", "reco"]
+    assert changed(of_new) == []
+    assert blocks.find_id(site.core, "job_type", "samdev", "anew") is None
+    with site.core.db.read() as session:
+        assert session.get_one(JobType, number).launch_script == "fife_launch -v %(version)s"
+
+
+def test_stages_are_switched_from_the_page_that_shows_what_it_does(site, owner, typed):
+    """First the differences, then the button that does it."""
+    blocks.save_login_setup(site.core, owner, "there", blocks.LoginSetupChange(host="gpvm02", account="x", setup=""),
+                            add=True)
+    browser = site.browser(owner)
+    numbers = [str(number) for number, _ in typed.stages]
+
+    page = browser.post("stages_switch", {"campaign_stage_id": numbers, "kind": "login_setup", "name": "there",
+                                          "dry_run": "1"})
+    assert campaigns.version_text(site.core, owner, typed.campaign_id) == TEXT
+    send(browser, page.html, "stages_switch")
+
+    assert "on gpvm02 as x" in page.html.text
+    assert campaigns.version_text(site.core, owner, typed.campaign_id).count("login_setup = there") == 2

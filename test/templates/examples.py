@@ -17,6 +17,7 @@ EXPERIMENT, ROLE = "sbnd", "production"
 ROUTES = frozenset(
     {
         "home",
+        "help",
         "campaigns",
         "campaign",
         "campaign_text",
@@ -2084,6 +2085,11 @@ def upload_saved() -> dict[str, Any]:
     }
 
 
+def help_page() -> dict[str, Any]:
+    return frame(states=[{"state": "Held", "text": "jobs are held: release or remove them"},
+                         {"state": "Located", "text": "the output is there"}])
+
+
 def samples() -> dict[str, Any]:
     return frame(
         may={"create": True},
@@ -2309,6 +2315,7 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("upload_result", upload_checked),
         ("upload_result", upload_refused),
         ("upload_result", upload_saved),
+        ("help", help_page),
         ("samples", samples),
         ("samples", samples_none),
         ("api", api),

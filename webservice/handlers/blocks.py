@@ -7,12 +7,14 @@ from typing import Any
 
 from poms.webservice.errors import Conflict, Invalid, NotFound, Problem
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Text
-from poms.webservice.handlers.lists import EXPORT, as_file
+from poms.webservice.handlers.lists import BULK, EXPORT, as_file
 from poms.webservice.handlers.params import choice, count, lines, number, number_or_name, numbers, text
+from poms.webservice.handlers.previews import shown_change
 from poms.webservice.handlers.routing import Need, Routes
-from poms.webservice.services import blocks, login_setup_tests, stage_texts
+from poms.webservice.services import blocks, login_setup_tests, previews, stage_texts
 from poms.webservice.services.blocks import JobTypeChange, LoginSetupChange
 from poms.webservice.services.pages import blocks as block_pages
+from poms.webservice.services.rehearsals import Look
 from poms.webservice.services.undos import Change
 
 routes = Routes()
@@ -71,24 +73,26 @@ def job_type_new(call: Call) -> Answer:
 
 @routes.change("login_setup_save", template="login_setup.html", permission=(
     VIEW, Need("view", "login_setup", "login_setup_id", optional=True)), arguments={
-        "login_setup_id": number(), "name": text(limit=300), **SETUP_FIELDS, "act": choice("save", "save_as")})
+        "login_setup_id": number(), "name": text(limit=300), **SETUP_FIELDS,
+        "act": choice("save", "save_as", "preview")})
 def login_setup_save(call: Call) -> Answer:
-    """Change a login setup, or make one: under the name of the form, which must be new."""
+    """Change a login setup, or make one: under the name of the form, which must be new. Or tell what would change."""
     change = LoginSetupChange(host=call["host"], account=call["account"], setup=_typed(call, "setup"))
-    return _save(call, "login_setup", SETUP_FIELDS, lambda name, add: blocks.save_login_setup(
-        call.core, call.actor, name, change, add=add))
+    return _save(call, "login_setup", SETUP_FIELDS, lambda name, add, look: blocks.save_login_setup(
+        call.core, call.actor, name, change, add=add, look=look))
 
 
 @routes.change("job_type_save", template="job_type.html", permission=(
     VIEW, Need("view", "job_type", "job_type_id", optional=True)), arguments={
-        "job_type_id": number(), "name": text(limit=300), **TYPE_FIELDS, "act": choice("save", "save_as")})
+        "job_type_id": number(), "name": text(limit=300), **TYPE_FIELDS, "act": choice("save", "save_as", "preview")})
 def job_type_save(call: Call) -> Answer:
-    """Change a job type, or make one: under the name of the form, which must be new."""
-    return _save(call, "job_type", TYPE_FIELDS, lambda name, add: blocks.save_job_type(
+    """Change a job type, or make one: under the name of the form, which must be new. Or tell what would change."""
+    return _save(call, "job_type", TYPE_FIELDS, lambda name, add, look: blocks.save_job_type(
         call.core, call.actor, name, JobTypeChange(
             launch_script=_typed(call, "script"), output_file_patterns=call["patterns"],
             parameters=blocks.read_pairs(call["parameters"].strip() or "[]", "parameters"),
-            recoveries=blocks.read_recoveries(call["recoveries"].strip() or "[]", "recoveries")), add=add))
+            recoveries=blocks.read_recoveries(call["recoveries"].strip() or "[]", "recoveries")), add=add,
+        look=look))
 
 
 def _typed(call: Call, field: str) -> str:
@@ -96,13 +100,20 @@ def _typed(call: Call, field: str) -> str:
     return str(call[field]).replace("\r\n", "\n")
 
 
-def _save(call: Call, kind: blocks.Kind, fields: Any, store: Callable[[str, bool], int]) -> Answer:
-    """Store what was typed; if it cannot be, the form comes back with it and says why."""
+def _save(call: Call, kind: blocks.Kind, fields: Any, store: Callable[[str, bool, Look | None], int]) -> Answer:
+    """Store what was typed; if it cannot be, the form comes back with it and says why.
+
+    To preview it is to make the change, look at the stages that use it, and take it back.
+    """
     known = call.item(f"{kind}_id").name if call[f"{kind}_id"] else ""
     add = not known or call["act"] == "save_as"
     name = call["name"] if add else known
     try:
-        made = store(name, add)
+        if call["act"] == "preview":
+            effects = previews.of_block(call.core, call.actor, kind, lambda look: store(name, add, look))
+            return shown_change(call, f"Changed {_LABELS[kind]} {name}", effects, back=call.url(f"{kind}s"),
+                                text="It is not saved: go back in the browser to the form, and save it there.")
+        made = store(name, add, None)
     except (Invalid, Conflict, NotFound) as wrong:
         if call.wants != "html":
             raise
@@ -157,13 +168,22 @@ def _act(call: Call, kind: blocks.Kind) -> Answer:
 
 @routes.change("stages_switch", permission=Need("modify", "stage", "campaign_stage_id"), arguments={
     "campaign_stage_id": numbers(required=True), "kind": choice("login_setup", "job_type", required=True),
-    "name": text(required=True, limit=300)})
+    "name": text(required=True, limit=300), **BULK})
 def stages_switch(call: Call) -> Answer:
-    """Let stages use another login setup or job type: each campaign's text is saved as a new version."""
+    """Let stages use another login setup or job type: each campaign's text is saved as a new version.
+
+    Or tell what that would do to their launches.
+    """
     kind, name = call["kind"], call["name"]
     stages = call.items["campaign_stage_id"]
-    for stage in stages:
-        stage_texts.change(call.core, call.actor, stage.campaign_stage_id, {kind: name})
+    numbers_ = [stage.campaign_stage_id for stage in stages]
+    if call["dry_run"]:
+        effects = previews.of_stage_keys(call.core, call.actor, numbers_, {kind: name})
+        fields = {"campaign_stage_id": numbers_, "kind": kind, "name": name, "back": call["back"]}
+        return shown_change(call, f"Switch to {_LABELS[kind]} {name}", effects,
+                            back=call["back"] or call.url(f"{kind}s"),
+                            action={"url": call.url("stages_switch"), "label": "Switch stages", "fields": fields})
+    stage_texts.change_several(call.core, call.actor, numbers_, {kind: name})
     found = blocks.find_id(call.core, kind, call.actor.experiment, name)
     where = call.url(kind, **{f"{kind}_id": found}) if found is not None else call.url(f"{kind}s")
     return Done(where, f"{len(stages)} {'stage uses' if len(stages) == 1 else 'stages use'} {name} now",

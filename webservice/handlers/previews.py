@@ -6,14 +6,18 @@ The preview of one stage's launch is in ``launches``. Invariant: nothing here ch
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-from poms.webservice.errors import PomsError
-from poms.webservice.handlers.answers import Answer, Call, Done, Page
-from poms.webservice.handlers.params import count, flag, number, numbers, text
+from poms.webservice.errors import Invalid, PomsError
+from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page
+from poms.webservice.handlers.params import count, flag, number, numbers, text, upload
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules import schedule as recurrence
-from poms.webservice.services import launching, previews
+from poms.webservice.services import campaigns, launching, previews
 from poms.webservice.services.pages import previews as preview_pages
+from poms.webservice.services.previews import Effect
 
 routes = Routes()
 TEMPLATE = "previews.html"
@@ -86,6 +90,33 @@ def launch_stages(call: Call) -> Answer:
         call.url("campaign", campaign_id=call.items["campaign_stage_id"][0].campaign_id)
     return Done(where, f"Launched {len(going)} of {len(made)} stages", "\n".join(said), {"launches": made},
                 kind="problem" if said else "done")
+
+
+@routes.change("preview_text", template=TEMPLATE, permission=(
+    Need("create", "experiment"), Need("modify", "campaign", "campaign_id", optional=True)), arguments={
+        "campaign_id": number(), "base_version": number(), "campaign_file": upload(), "campaign_text": upload()})
+def preview_text(call: Call) -> Answer:
+    """What saving a campaign's text would do to the launches of its stages; nothing is saved."""
+    sent = call["campaign_file"] or call["campaign_text"]
+    if sent is None:
+        raise Invalid("Choose a file or type the text.", field="campaign_file")
+    data = sent.data
+    if not sent.name and call.identity.via_browser and call["campaign_id"]:
+        data = campaigns.with_own_line_ends(data, campaigns.version_text(call.core, call.actor, call["campaign_id"]))
+    result, effects = previews.of_text(call.core, call.actor, data, base_version=call["base_version"])
+    notes = [*result.warnings, *([] if result.changed or result.problems else ["This is the text in force."])]
+    back = call.url("campaign_text", campaign_id=call["campaign_id"]) if call["campaign_id"] else call.url("campaigns")
+    return shown_change(call, f"Changed text of {result.name}", effects, back=back, notes=notes,
+                        problems=[asdict(problem) for problem in result.problems],
+                        text="It is not saved: go back in the browser to the text, and save it there.")
+
+
+def shown_change(call: Call, title: str, effects: Sequence[Effect], *, back: str, **more: Any) -> Answer:
+    """The page, or the document, that says what a change would do to launches."""
+    context = preview_pages.change_page(call.url, title, effects, back=back, **more)
+    problems = more.get("problems")
+    return Data(context, 400 if problems else 200) if call.wants == "json" else Page(
+        context, template=TEMPLATE, status=400 if problems else 200)
 
 
 def _key() -> str:

@@ -188,10 +188,11 @@ def _store(core: Core, actor: Actor, kind: Kind, name: str, fill: Callable[[Any]
         session.flush()
         events.record(session, "block.added" if add else "block.changed", now, actor.username,
                       experiment=actor.experiment, block=kind, name=name)
+        number = _id(kind, row)
         if look is not None:
-            look(session, _id(kind, row))
-            raise TakenBack(_id(kind, row))
-        return _id(kind, row)
+            look(session, number)
+            raise TakenBack(number)
+        return number
 
 
 _EMPTY: Mapping[str, Mapping[str, Any]] = {
