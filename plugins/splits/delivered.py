@@ -110,17 +110,11 @@ def _joined(context: SplitContext, parts: Parts, name: str) -> tuple[int, int | 
 def coming(context: SplitContext, base: str, size: int, n: int, *, stem: str, label: str) -> list[Slice]:
     """Up to ``n`` coming slices of ``size`` files; the names of all but the first depend on what comes before."""
     parts = delivered(context.position)
-    found = []
-    for number in range(n):
-        skipped = f" offset {number * size}" if number else ""
-        query = f"{unseen(base, parts)} with limit {size}{skipped}"
-        files = context.data.count(query)
-        if not files:
-            break
-        found.append(Slice(slice_name(context, stem, label, parts, number), None, files, query))
-        if files < size:
-            break
-    return found
+    rest = unseen(base, parts)
+    files = context.data.count(f"{rest} with limit {n * size}")
+    return [Slice(slice_name(context, stem, label, parts, number), None, min(size, files - number * size),
+                  f"{rest} with limit {size}" + (f" offset {number * size}" if number else ""))
+            for number in range(-(-files // size))]
 
 
 def slice_name(context: SplitContext, stem: str, label: str, parts: Parts, number: int) -> str:

@@ -101,6 +101,45 @@ def test_a_stage_is_previewed_and_launched(running, campaign):
     assert "-Oglobal.n=5" in plan["command"] and "-Ox=a=b" in plan["command"]
 
 
+def test_everything_that_launches_is_previewed(running, campaign, text):
+    """A campaign, several stages, a recovery, what follows, a schedule and a text; nothing is launched by looking."""
+    number = running.world.submission(campaign, "gen")
+    running.poms("campaigns", "upload", text)
+    text.write_text(INI.replace("fife_launch", "fife_launch").replace("v1", "v2"))
+    before = len(running.world.launches())
+
+    asked = {"campaign": ("mc",), "stages": ("mc/gen", "mc/reco"), "following": ("--following", number),
+             "schedule": ("mc/gen", "--cron", "0 * * * *", "--runs", "2"), "text": ("--text", text)}
+    said = {name: running.poms("preview", *words) for name, words in asked.items()}
+
+    assert {name: status for name, (status, _, _) in said.items()} == dict.fromkeys(asked, 0)
+    assert said["campaign"][1].count("gen would be launched") == 1
+    assert said["stages"][1].count("would be launched") == 2
+    assert said["schedule"][1].count("would be launched (schedule") == 2
+    assert "reco" in said["following"][1] or "Nothing follows" in said["following"][1]
+    assert len(running.world.launches()) == before
+
+
+def test_recoveries_are_counted_before_one_is_chosen(running, campaign):
+    """Without a project there is nothing that could be recovered, and that is an exit status of its own."""
+    number = running.world.submission(campaign, "gen")
+
+    status, out, _ = running.poms("preview", "--recovery", number)
+
+    assert (status, "without a project" in out) == (1, True)
+    assert running.poms("preview")[0] == 2
+    assert running.poms("preview", "mc", "--recovery", number)[0] == 2
+
+
+def test_several_stages_are_launched_once_for_a_key(running, campaign):
+    """Each for itself, under one key."""
+    for _ in range(2):
+        status, out, _ = running.poms("launch-stages", "mc/gen", "mc/reco", "--key", "k9")
+        assert (status, len(out.splitlines())) == (0, 2)
+
+    assert len(running.world.launches()) == 2
+
+
 def test_a_campaign_is_launched_at_its_beginning_once_for_a_key(running, campaign):
     """The same key is the same launch."""
     numbers = {json.loads(running.poms("launch", "mc", "--key", "k1", "--json")[1])["submission_id"] for _ in range(2)}

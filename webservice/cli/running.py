@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from poms.webservice.cli.client import (
@@ -78,10 +79,22 @@ def _add_launches(verbs: Any, options: argparse.ArgumentParser) -> None:
                      help="a launch parameter, e.g. --set=-Oglobal.n=5; may be repeated")
     one.add_argument("--key", default="", help="the same key launches once, however often it is sent")
     one.add_argument("--wait", action="store_true", help="wait until the submission is located")
-    one = action(verbs, "preview", preview, "show what a launch would do", options)
-    one.add_argument("stage", metavar="CAMPAIGN/STAGE")
+    one = action(verbs, "preview", preview, "show what a launch, a recovery, a schedule or a change would do", options)
+    one.add_argument("what", metavar="CAMPAIGN[/STAGE]", nargs="*", help="a campaign, a stage, or several stages")
     one.add_argument("--test", action="store_true", help="with the test parameters")
     one.add_argument("--dataset", default="", help="on this dataset instead of the stage's")
+    one.add_argument("--recovery", type=int, metavar="SUBMISSION", help="a recovery of what a submission did not do")
+    one.add_argument("--kind", default="", help="the recovery, such as process_status; without it all are counted")
+    one.add_argument("--following", type=int, metavar="SUBMISSION",
+                     help="the recoveries and next stages that would follow a submission now")
+    one.add_argument("--schedule", action="store_true", help="the next runs of the stage's schedule")
+    one.add_argument("--cron", default="", help="the next runs if this were the stage's schedule")
+    one.add_argument("--runs", type=int, default=5, help="how many runs of a schedule (default: 5)")
+    one.add_argument("--text", type=Path, metavar="FILE", help="what saving this campaign text would do to launches")
+    one = action(verbs, "launch-stages", launch_stages, "launch several stages, each for itself", options)
+    one.add_argument("stage", metavar="CAMPAIGN/STAGE", nargs="+")
+    one.add_argument("--test", action="store_true", help="launch with the test parameters")
+    one.add_argument("--key", default="", help="the same key launches once, however often it is sent")
     held = verbs.add_parser("held", help="launches that wait until somebody lets them go",
                             description="Launches that wait until somebody lets them go.")
     actions = held.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -161,7 +174,71 @@ def launch(arguments: argparse.Namespace) -> int:
 
 
 def preview(arguments: argparse.Namespace) -> int:
-    found = open_client(arguments).preview(arguments.stage, test=arguments.test, dataset=arguments.dataset)
+    what = arguments.what
+    asked = [arguments.recovery is not None, arguments.following is not None, arguments.text is not None, bool(what)]
+    if sum(asked) != 1:
+        raise Usage("name stages or a campaign, or one of --recovery, --following and --text")
+    if len(what) == 1 and "/" in what[0] and not (arguments.schedule or arguments.cron):
+        return _preview_stage(arguments, what[0])
+    found = _previewed(arguments, open_client(arguments))
+    if arguments.json:
+        return show(arguments, found)
+    print(clean(found["title"]))
+    for choice in found["choices"]:
+        print(clean(f"  {choice['text']}: {choice['note']}"))
+    for note in (*(f"problem: {problem['message']}" for problem in found["problems"]), *found["notes"]):
+        print(clean(note))
+    for group in found["groups"]:
+        for each in group["launches"]:
+            _print_launch(group["title"], each)
+    for effect in found["effects"]:
+        which = f"launch {effect['launch_id']}" if effect["launch_id"] else "next launch"
+        print(clean(f"{effect['stage']}, {which}: {effect['before']}; then: {effect['after']}"))
+        for line in effect["diff"]:
+            print(clean({"gone": "-", "came": "+"}.get(line["kind"], " ") + line["text"]))
+    launches = [each for group in found["groups"] for each in group["launches"]]
+    return 1 if found["problems"] or any(each["what"] in ("fail", "refuse") for each in launches) else 0
+
+
+def _previewed(arguments: argparse.Namespace, client: Any) -> dict[str, Any]:
+    what = arguments.what
+    if arguments.recovery is not None:
+        return dict(client.preview_recovery(arguments.recovery, arguments.kind))
+    if arguments.following is not None:
+        return dict(client.preview_following(arguments.following))
+    if arguments.text is not None:
+        return dict(client.preview_text(arguments.text.read_bytes(), file_name=arguments.text.name))
+    if arguments.schedule or arguments.cron:
+        if len(what) != 1:
+            raise Usage("a schedule is of one stage; name CAMPAIGN/STAGE")
+        return dict(client.preview_schedule(what[0], cron=arguments.cron, runs=arguments.runs))
+    if len(what) == 1:
+        return dict(client.preview_campaign(what[0], test=arguments.test))
+    return dict(client.preview_stages(what, test=arguments.test))
+
+
+def _print_launch(group: str, each: dict[str, Any]) -> None:
+    """One launch: what becomes of it and why, its datasets and files, then everything that would be run."""
+    when = [text for text in (group, each["occasion"], str(each["at"] or "")) if text]
+    print(clean(f"{each['stage']['name']} {each['what_text']}" + (f" ({'; '.join(when)})" if when else "")))
+    if each["why"]:
+        print(clean(f"  {each['why']}"))
+    files, jobs = each["files"], each["jobs"]
+    if files or jobs:
+        counts = [f"{files['count']:,} files" if files else "", f"{jobs:,} jobs" if jobs else ""]
+        print(clean("  " + ", ".join(filter(None, counts))))
+    for line in each["text"].splitlines():
+        print(clean(f"  {line}"))
+
+
+def launch_stages(arguments: argparse.Namespace) -> int:
+    made = open_client(arguments).launch_stages(arguments.stage, test=arguments.test, key=arguments.key)
+    show(arguments, made, [(one["stage"], one["state"], one["submission_id"] or "", one["message"]) for one in made])
+    return 1 if any(one["state"] == "refused" for one in made) else 0
+
+
+def _preview_stage(arguments: argparse.Namespace, stage: str) -> int:
+    found = open_client(arguments).preview(stage, test=arguments.test, dataset=arguments.dataset)
     if arguments.json:
         return show(arguments, found)
     for problem in found.get("problems") or []:

@@ -24,6 +24,10 @@ SILENT_ANSWERS = 20
 Pairs = Sequence[tuple[str, str]]
 
 
+def _if_test(test: bool) -> dict[str, str]:
+    return {"test": "1"} if test else {}
+
+
 class Client(Making):
     """One server, as one person in one experiment and role."""
 
@@ -152,6 +156,41 @@ class Client(Making):
         fields = {"fmt": "json", "campaign_stage_id": self.stage_id(stage), "dataset": dataset,
                   **({"test": "1"} if test else {})}
         return dict(self.connection.json("preview", fields, method="GET"))
+
+    def preview_campaign(self, campaign: str, *, test: bool = False) -> dict[str, Any]:
+        """What launching a campaign at its beginning would do."""
+        return self._previewed("preview_campaign", campaign_id=self.campaign_id(campaign), **_if_test(test))
+
+    def preview_stages(self, stages: Sequence[str], *, test: bool = False) -> dict[str, Any]:
+        """What launching several stages (``campaign/stage``) would do."""
+        numbers = ",".join(str(self.stage_id(stage)) for stage in stages)
+        return self._previewed("preview_stages", campaign_stage_id=numbers, **_if_test(test))
+
+    def preview_recovery(self, submission_id: int, kind: str = "") -> dict[str, Any]:
+        """What a recovery of this kind would do again; without one ``choices`` says how many files each kind would."""
+        return self._previewed("preview_recovery", submission_id=submission_id, recovery_type=kind)
+
+    def preview_following(self, submission_id: int) -> dict[str, Any]:
+        """Which recoveries and next stages would follow a submission if it were Located now."""
+        return self._previewed("preview_following", submission_id=submission_id)
+
+    def preview_schedule(self, stage: str, *, cron: str = "", runs: int = 5) -> dict[str, Any]:
+        """What the next runs of a stage's schedule would launch, or those of ``cron``."""
+        return self._previewed("preview_schedule", campaign_stage_id=self.stage_id(stage), cron=cron, runs=runs)
+
+    def preview_text(self, text: bytes, *, file_name: str = "campaign.ini") -> dict[str, Any]:
+        """What saving a campaign's text would do to launches of its stages; raises Invalid with what is wrong."""
+        return dict(self.connection.json("preview_text", {"fmt": "json"},
+                                         files={"campaign_file": (file_name, text, "text/plain")}))
+
+    def _previewed(self, word: str, **fields: Any) -> dict[str, Any]:
+        return dict(self.connection.json(word, {"fmt": "json", **fields}, method="GET"))
+
+    def launch_stages(self, stages: Sequence[str], *, test: bool = False, key: str = "") -> list[dict[str, Any]]:
+        """Launch several stages, each for itself; what became of each."""
+        fields = {"fmt": "json", "campaign_stage_id": ",".join(str(self.stage_id(stage)) for stage in stages),
+                  **_if_test(test)}
+        return list(self.connection.json("launch_stages", fields, key=key)["launches"])
 
     def held(self) -> list[dict[str, Any]]:
         """Launches that wait until somebody lets them go."""
