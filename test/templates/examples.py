@@ -18,6 +18,7 @@ ROUTES = frozenset(
     {
         "home",
         "help",
+        "api",
         "campaigns",
         "campaign",
         "campaign_text",

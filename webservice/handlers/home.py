@@ -6,6 +6,7 @@ from poms.webservice.errors import Invalid
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Page
 from poms.webservice.handlers.params import choice, text
 from poms.webservice.handlers.routing import Known, Need, Routes
+from poms.webservice.rules.statuses import MEANINGS, Status
 from poms.webservice.services import people
 from poms.webservice.services.pages import home as home_pages
 from poms.webservice.services.pages import launches as launch_pages
@@ -26,6 +27,12 @@ def home(call: Call) -> Answer:
 def agents(call: Call) -> Answer:
     """How the service is."""
     return Page(launch_pages.agents_page(call.core, call.actor))
+
+
+@routes.page("help", "help.html", permission=VIEW)
+def help_page(call: Call) -> Answer:
+    """What the pages are for, what the shapes mean, which keys there are."""
+    return Page({"states": [{"state": status.label, "text": MEANINGS[status]} for status in Status]})
 
 
 @routes.page("search", "search.html", permission=VIEW, words=("quick_search",),

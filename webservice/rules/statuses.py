@@ -6,6 +6,7 @@ status is final or live is said by the sets below, never by comparing ids.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -46,6 +47,23 @@ _LABELS = {
 }
 _BY_LABEL = {label: status for status, label in _LABELS.items()}
 
+MEANINGS: Mapping[Status, str] = {
+    Status.NEW: "written down and about to be launched, or launched and not seen in the queue yet",
+    Status.CANCELLED: "all its jobs were removed; nothing follows",
+    Status.LAUNCH_FAILED: "the launch script failed, or nothing of it appeared in the batch system: read the launch "
+                          "log, launch again",
+    Status.AWAITING_APPROVAL: "a person decides: approve it, and the next stages follow; refuse it, and nothing does",
+    Status.APPROVED: "approved; the next stages follow",
+    Status.IDLE: "its jobs wait in the batch system",
+    Status.RUNNING: "at least one job runs and none is held",
+    Status.HELD: "jobs are held, for the reasons on its page: release or remove them",
+    Status.FAILED: "more than a third of its jobs ended badly: read their logs; recover, launch again, or call it "
+                   "Located",
+    Status.COMPLETED: "all jobs ended; POMS looks for the output",
+    Status.LOCATED: "the output is there, or counted as there; recoveries and next stages follow",
+    Status.REMOVED: "ended by a person; nothing follows",
+}
+"""What each status means to people, and what they can do about it."""
 FINAL = frozenset({Status.LOCATED, Status.REMOVED, Status.FAILED, Status.CANCELLED})
 """Machines cannot leave these; people can. LaunchFailed is not final: a very slow launch may still appear."""
 
