@@ -12,6 +12,7 @@ from poms.webservice.rules.permissions import ANALYSIS
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import credentials, housekeeping, launch_logs, launches, launching, uploads
 from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services.pages.launches import agents_page
 from poms.webservice.testing.fixtures import make_service
 from poms.webservice.testing.world import World, stage
 
@@ -161,6 +162,21 @@ def test_a_source_that_is_silent_is_waited_for(world, fake, clock):
     world.work_on_launches()
 
     assert launch_rows(world)[0].state == "launched"
+
+
+def test_trouble_stands_on_the_page_of_the_agents(world, fake):
+    """Whoever looks after the service sees it before a launch is held for it."""
+    owner = world.person("olive")
+
+    def shown():
+        return next(each for each in agents_page(world.core, owner)["systems"] if each["name"] == "token")
+
+    assert shown()["well"] is True
+    fake.problem = REMEDY
+    assert (shown()["well"], shown()["message"], shown()["kind"]) == (False, REMEDY, "samdev as production")
+    fake.fail("look", BackendUnavailable("the vault is down"))
+    found = agents_page(world.core, owner)["systems"][-1]
+    assert (found["well"], found["message"]) == (False, "the vault is down")
 
 
 # --------------------------------------------------------------------------------------------- given
