@@ -13,6 +13,7 @@ from poms.webservice.testing import browser as browsers
 from poms.webservice.testing.bench import (
     browser,
     bulk,
+    datasets,
     duties,
     figures,
     ingest,
@@ -207,6 +208,21 @@ def test_claims_are_measured(place):
 
 
 # --------------------------------------------------------------------------------------------- figures
+
+
+def test_slices_of_a_large_dataset_are_measured(place):
+    """At the beginning and half way; every launch takes a slice."""
+    found = list(datasets.measure_splits(place, files=1_000, slices=2))
+
+    assert [each.name for each in found] == ["slice of 1,000 files at the beginning", "slice of 1,000 files half way"]
+    assert all(each.absolute > 0 for each in found)
+
+
+def test_previews_of_a_large_dataset_are_measured(place):
+    """The whole dataset, and cut into slices; the measurement checks what the preview counts."""
+    found = list(datasets.measure_preview(place, files=1_000, looks=2))
+
+    assert [each.name for each in found] == ["preview of 1,000 files whole", "preview of 1,000 files by drainingn(100)"]
 
 
 def test_a_budget_can_be_missed():
