@@ -350,6 +350,16 @@ def test_a_name_becomes_no_option(files, program, username):
     assert calls(files) == []
 
 
+@pytest.mark.parametrize("role", ["../../../etc", "a/b", "..", "", "a b", "$(id)", "x\ny", "\x00", "{group}", "rôle"])
+def test_a_role_becomes_no_path(files, lines, role):
+    """Stages say freely which role they are launched with; files elsewhere are never looked at for it."""
+    backend = backend_with(files, **lines)
+
+    for call in (backend.look, backend.issue):
+        with pytest.raises(Invalid, match="cannot be part of the place of a credential"):
+            call(request_of(role))
+
+
 @pytest.mark.parametrize(("line", "told"), [
     ({"own": "proxy, password"}, "password is unknown"), ({"token": "relative/file"}, "no absolute path"),
     ({"proxy": "/x/{user}"}, "{user} is unknown"), ({"htgettoken_options": "-a 'open"}, "No closing quotation"),
