@@ -304,16 +304,27 @@ def launch_campaign(core: Core, actor: Actor, campaign_id: int, request_key: str
 def launch_request(core: Core, actor: Actor, campaign_id: int, request_key: str, *, stage_id: int | None = None,
                    test: bool = False) -> LaunchRequest:
     """What ``launch_campaign`` asks for."""
+    return request_for(campaign_id, *beginnings(core, actor, campaign_id), request_key, stage_id=stage_id, test=test)
+
+
+def beginnings(core: Core, actor: Actor, campaign_id: int) -> tuple[dict[int, str], list[int]]:
+    """The stages of a campaign by number, in their order, and the numbers of those that no other feeds."""
     with core.db.read() as session:
         _load(session, actor, campaign_id)
         stages = dict(session.execute(
             select(CampaignStage.campaign_stage_id, CampaignStage.name)
-            .where(CampaignStage.campaign_id == campaign_id)).all())
+            .where(CampaignStage.campaign_id == campaign_id)
+            .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all())
         fed = set(session.scalars(
             select(CampaignDependency.consumer_campaign_stage_id)
             .where(CampaignDependency.consumer_campaign_stage_id.in_(stages),
                    CampaignDependency.consumer_campaign_stage_id != CampaignDependency.provider_campaign_stage_id)))
-    leading = [number for number in stages if number not in fed]
+    return stages, [number for number in stages if number not in fed]
+
+
+def request_for(campaign_id: int, stages: Mapping[int, str], leading: Sequence[int], request_key: str, *,
+                stage_id: int | None = None, test: bool = False) -> LaunchRequest:
+    """The launch of a campaign with these stages; raises Invalid, NotFound."""
     if stage_id is None and len(leading) != 1:
         names = ", ".join(stages[number] for number in leading)
         raise Invalid(f"Cannot determine which stage in campaign to launch of {len(leading)} candidates"

@@ -274,7 +274,7 @@ def _runs(core: Core, actor: Actor, found: Found, requests: Sequence[LaunchReque
             if clears:
                 break
             continue
-        run = _foresee(core, actor, request, found, piece=pieces[number] if pieces else None)
+        run = _foresee(core, actor, request, found, piece=pieces[number] if pieces else None, waits=True)
         runs.append(replace(run, at=moment, occasion="schedule"))
     return runs
 
@@ -415,7 +415,7 @@ def _as_launcher(core: Core, row: Launch, request: LaunchRequest, found: Found) 
 
 def _foresee(core: Core, actor: Actor, request: LaunchRequest, found: Found, *, slices: int = 1,
              piece: Slice | None = None, waits: bool = False) -> Foreseen:
-    """``waits``: the launch has its row already, so that its key being known means nothing."""
+    """``waits``: the launch has its row already, or its moment is still to come: whether it is known is not asked."""
     known = None if waits else launching.find_by_key(core, request.key, stage_id=request.stage_id)
     if known is not None:
         why = f"launch {known.launch_id} is {known.state}" + (

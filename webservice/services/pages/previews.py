@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-
-from poms.webservice.errors import Invalid
-from poms.webservice.model import CampaignDependency, CampaignStage
+from poms.webservice.errors import BackendUnavailable, Invalid, NotFound, PomsError
+from poms.webservice.model import CampaignStage
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import launching, previews, schedules, wrapup
+from poms.webservice.services import campaigns, launching, previews, schedules, wrapup
 from poms.webservice.services.campaigns import diff_lines
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.common import Url, campaign_place, counted
@@ -77,9 +75,8 @@ def recovery_page(core: Core, actor: Actor, url: Url, submission_id: int, kind: 
     try:
         counts = previews.recovery_counts(core, candidate)
         launches = [previews.of_recovery(core, actor, submission_id, kind, key)] if kind else []
-    except Invalid as nothing:
-        counts, launches = {}, []
-        problems = [{"field": problem.field, "message": problem.message} for problem in nothing.problems]
+    except (Invalid, NotFound, BackendUnavailable) as nothing:
+        counts, launches, problems = {}, [], _problems(nothing)
     else:
         problems = []
     return _page(
@@ -95,7 +92,11 @@ def recovery_page(core: Core, actor: Actor, url: Url, submission_id: int, kind: 
 
 def following_page(core: Core, actor: Actor, url: Url, submission_id: int) -> dict[str, Any]:
     """What recovery list or rules and the dependencies would launch after a submission."""
-    seen = previews.of_what_follows(core, actor, submission_id)
+    back = url("submission", submission_id=submission_id)
+    try:
+        seen = previews.of_what_follows(core, actor, submission_id)
+    except (Invalid, NotFound, BackendUnavailable) as nothing:
+        return _page(f"What follows submission {submission_id}", url, [], back=back, problems=_problems(nothing))
     notes = []
     if seen.settled:
         notes.append(f"Submission {submission_id} is Located: what follows from it was decided then.")
@@ -107,7 +108,7 @@ def following_page(core: Core, actor: Actor, url: Url, submission_id: int) -> di
                text="\n".join(told for told, _ in seen.asked)),
         _group("When the recoveries are done, with the files that are there now", seen.later, url)]
     return _page(
-        f"What follows submission {submission_id}", url, groups, back=url("submission", submission_id=submission_id),
+        f"What follows submission {submission_id}", url, groups, back=back,
         text="Worked out as if it were Located now, with the files that are there. More files, more follows.",
         notes=[*notes, *(f"Left out: {why}" for why in seen.skipped),
                *(f"The rules are passive and would have done: {told}" for told in seen.passive)])
@@ -131,16 +132,11 @@ def schedule_page(core: Core, actor: Actor, url: Url, stage_id: int, cron: str, 
 def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int, key: str, *, stage_id: int | None = None,
                   test: bool = False) -> dict[str, Any]:
     """The launch of a campaign at its beginning, and its stages to choose several from."""
-    with core.db.read() as session:
-        stages = session.scalars(select(CampaignStage).where(
-            CampaignStage.campaign_id == campaign_id, CampaignStage.experiment == actor.experiment)
-            .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all()
-        fed = set(session.scalars(select(CampaignDependency.consumer_campaign_stage_id).where(
-            CampaignDependency.consumer_campaign_stage_id.in_([stage.campaign_stage_id for stage in stages]),
-            CampaignDependency.consumer_campaign_stage_id != CampaignDependency.provider_campaign_stage_id)))
+    stages, leading = campaigns.beginnings(core, actor, campaign_id)
     problems, launches = [], []
     try:
-        launches = [previews.of_campaign(core, actor, campaign_id, key, stage_id=stage_id, test=test)]
+        launches = [previews.of_launch(core, actor, campaigns.request_for(
+            campaign_id, stages, leading, key, stage_id=stage_id, test=test))]
     except Invalid as unclear:
         problems = [{"field": problem.field, "message": problem.message} for problem in unclear.problems]
     fields = {"campaign_id": campaign_id, "launch_key": key, "test": "1" if test else "",
@@ -149,8 +145,7 @@ def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int, key: str
         "Launch of a whole campaign", url, [_group("", launches, url)], problems=problems,
         stages=[launch.stage for launch in launches], back=url("campaign", campaign_id=campaign_id),
         text="It begins with this stage; the stages that it feeds follow by themselves.",
-        stage_choices=[{"id": stage.campaign_stage_id, "name": stage.name, "first": stage.campaign_stage_id not in fed}
-                       for stage in stages],
+        stage_choices=[{"id": number, "name": name, "first": number in leading} for number, name in stages.items()],
         action=_action(url, "launch_campaign", "Launch campaign", fields) if _would_go(launches) else None)
 
 
@@ -194,6 +189,13 @@ def change_page(url: Url, title: str, effects: Sequence[Effect], *, back: str, t
     return _page(title, url, [], back=back, text=text, problems=problems, action=action,
                  notes=[*notes, *([f"{counted(same, 'launch')} stay as they are."] if same else [])],
                  effects=[effect for effect in shown if effect["changed"]])
+
+
+def _problems(condition: PomsError) -> list[dict[str, str]]:
+    """Why something cannot be worked out: what was asked for, or the catalogue that does not say."""
+    if isinstance(condition, Invalid):
+        return [{"field": problem.field, "message": problem.message} for problem in condition.problems]
+    return [{"field": "", "message": str(condition)}]
 
 
 def _would_go(launches: Sequence[Foreseen]) -> bool:
