@@ -114,15 +114,15 @@ class Places:
     def _database(self, name: str, directory: Path) -> str:
         if self.server.startswith("sqlite"):
             return f"sqlite:///{directory / 'poms.db'}"
-        _run_alone(self.server, f'CREATE DATABASE "{name}"')
-        self._stack.callback(_run_alone, self.server, f'DROP DATABASE "{name}" WITH (FORCE)')
+        run_alone(self.server, f'CREATE DATABASE "{name}"')
+        self._stack.callback(run_alone, self.server, f'DROP DATABASE "{name}" WITH (FORCE)')
         return make_url(self.server).set(database=name).render_as_string(hide_password=False)
 
     def close(self) -> None:
         self._stack.close()
 
 
-def _run_alone(url: str, statement: str) -> None:
+def run_alone(url: str, statement: str) -> None:
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
