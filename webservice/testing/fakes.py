@@ -33,6 +33,10 @@ class Fakes:
         with self._lock:
             return self._catalogues.setdefault(experiment, FakeCatalogue(self.clock))
 
+    def offer(self, experiment: str, catalogue: FakeCatalogue) -> None:
+        """Let an experiment have a catalogue of the test's own making."""
+        self._catalogues[experiment] = catalogue
+
     def reset(self) -> None:
         """Empty everything in place, so that back ends that were built already can be used again."""
         self.batch.__init__(self.clock, self.batch.pool)  # type: ignore[misc]
