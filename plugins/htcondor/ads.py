@@ -38,9 +38,13 @@ JOB_ATTRIBUTES = (
     "RemoteWallClockTime", "RemoteUserCpu", "RemoteSysCpu", "ResidentSetSize", "RequestMemory", "RemoteHost",
     "LastRemoteHost", "MATCH_GLIDEIN_Site", "MATCH_EXP_JOB_GLIDEIN_Site", "ServerTime", "StageInFinish", "RemoveReason")
 CLUSTER_ATTRIBUTES = ("ClusterId", "ProcId", "JobUniverse", SUBMISSION, ATTEMPT, "TotalSubmitProcs", PROJECT, COMMAND,
-                      "SAM_PROJECT", "Cmd", "Args", "Arguments", "Env", "Environment", "DAG_NodesTotal", "DAGManJobId",
-                      "JobStatus", "HoldReasonCode", "StageInFinish", "RemoveReason", "QDate", "ServerTime")
+                      "SAM_PROJECT", "JobsubCmd", "Cmd", "Args", "Arguments", "Env", "Environment", "DAG_NodesTotal",
+                      "DAGManJobId", "JobStatus", "HoldReasonCode", "StageInFinish", "RemoveReason", "QDate",
+                      "ServerTime")
 GROUP_ATTRIBUTES = (SUBMISSION, "JobStatus", "HoldReasonCode", "HoldReasonSubCode", "JobUniverse")
+
+WAITING_FOR_INPUT = f"JobStatus == 5 && HoldReasonCode == {hold_codes.SPOOLING} && StageInFinish =?= undefined"
+"""What ``is_waiting_for_input`` says, as a condition: a schedd then acts on no job that it has just let go."""
 
 # condor_hold adds who held it, which is always the service's own account.
 _BY_USER = re.compile(r" \(by user [^()]*\)\Z")
@@ -331,5 +335,6 @@ def command(ad: Ad) -> str:
     text = ad.get(COMMAND)
     if isinstance(text, str) and text:
         return text
-    program = ad.get("Cmd")
+    # jobs of jobsub_lite start a script of its own, which starts this.
+    program = ad.get("JobsubCmd") or ad.get("Cmd")
     return shlex.join([program, *arguments(ad)]) if isinstance(program, str) else ""

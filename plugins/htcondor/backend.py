@@ -74,7 +74,7 @@ class HTCondorBatch:
         except OSError as problem:
             return SubmitOutcome("unclear", message=str(problem))
         try:
-            found = self._reader.find(plan.submission_id, self._remove_wrecks, is_over=result.exit_status is not None)
+            found = self._reader.find_launched(plan.submission_id, result, self._remove_wrecks)
         except BackendUnavailable as problem:
             # What was printed may be true, but only the queue says so.
             return SubmitOutcome("unclear", tuple(printed_ids(result.output)), str(problem), result.exit_status)
@@ -84,8 +84,8 @@ class HTCondorBatch:
         return self._reader.find(submission_id, self._remove_wrecks)
 
     def _remove_wrecks(self, schedd: str, clusters: list[int]) -> None:
-        done = self._access.act(schedd, "remove", f"({ads.of_jobs([(number, None) for number in clusters])}) && {LIVE}",
-                                ads.NOT_ARRIVED)
+        done = self._access.act(schedd, "remove", f"({ads.of_jobs([(number, None) for number in clusters])}) && "
+                                f"{ads.WAITING_FOR_INPUT}", ads.NOT_ARRIVED)
         if done.refused:
             raise BackendUnavailable(f"What is left of a submit that broke off cannot be removed. {done.message}")
 

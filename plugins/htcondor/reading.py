@@ -44,6 +44,8 @@ Answer = TypeVar("Answer")
 IDS_AT_ONCE = 500
 STOPPING_SECONDS = 10.0
 STOPPING_LOOK_SECONDS = 0.1
+LETTING_GO_SECONDS = 20.0
+LETTING_GO_LOOK_SECONDS = 0.5
 CLOCKS_AGREE = timedelta(minutes=2)
 LIVE = "JobStatus != 3 && JobStatus != 4"
 """Jobs that can still be held, released or removed."""
@@ -52,6 +54,11 @@ _JOB_ID = re.compile(r"Use job id (\S+) to retrieve output")
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = frozenset({"true", "false", "undefined", "error", "is", "isnt"})
+
+
+class InputOnItsWay(BackendUnavailable):
+    """Jobs of a submit are there, but not yet what they need: they may run soon, or never."""
+
 
 class PoolReader:
     """Queue and history of the schedds named in ``options``; safe to use from any thread.
@@ -72,23 +79,44 @@ class PoolReader:
              is_over: bool = False) -> list[FoundCluster]:
         """Clusters of a submission, without those that are nothing because their submit broke off.
 
-        ``remove(schedd, clusters)`` takes such wrecks out of the queue. ``is_over``: no submit is under way any more;
-        otherwise one whose input has not arrived is doubt until ``spooling_grace_seconds`` are over.
+        ``remove(schedd, clusters)`` takes such wrecks out of the queue, but for jobs that were let go meanwhile.
+        ``is_over``: a submit broke off, and none is under way any more; otherwise one whose input has not arrived is
+        doubt until ``spooling_grace_seconds`` are over.
         """
         mine = f"{ads.of_submissions([submission_id])} && ({self.mine})"
         lookback = self.options.history_lookback_seconds
         since = f"time() - EnteredCurrentStatus > {int(lookback)}" if lookback else None
 
-        def look(schedd: str) -> list[FoundCluster]:
+        def read(schedd: str) -> list[Row]:
             # The queue first: a job that leaves in between is then in the history.
-            rows = self._access.query(schedd, mine, ads.CLUSTER_ATTRIBUTES)
-            rows += self._access.history(schedd, mine, ads.CLUSTER_ATTRIBUTES, since=since)
+            return (self._access.query(schedd, mine, ads.CLUSTER_ATTRIBUTES)
+                    + self._access.history(schedd, mine, ads.CLUSTER_ATTRIBUTES, since=since))
+
+        def look(schedd: str) -> list[FoundCluster]:
+            rows = read(schedd)
             broken = self._broken_off(rows, schedd, is_over=is_over)
             if any(ads.is_waiting_for_input(row) for row in rows if row["ClusterId"] in broken):
                 remove(schedd, broken)
+                rows = read(schedd)
+                broken = self._broken_off(rows, schedd, is_over=True)
             return ads.clusters([row for row in rows if row["ClusterId"] not in broken], schedd)
 
         return [cluster for found in self.each(look) for cluster in found]
+
+    def find_launched(self, submission_id: int, result: TransportResult,
+                      remove: Callable[[str, list[int]], None]) -> list[FoundCluster]:
+        """``find`` after a launch script. What printed a job id handed over all input: the schedd is about to let the
+        jobs go, which takes it some seconds, and nothing of them is removed."""
+        if not printed_ids(result.output):
+            return self.find(submission_id, remove, is_over=result.exit_status is not None)
+        deadline = time.monotonic() + LETTING_GO_SECONDS
+        while True:
+            try:
+                return self.find(submission_id, remove)
+            except InputOnItsWay:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LETTING_GO_LOOK_SECONDS)
 
     def _broken_off(self, rows: Sequence[Row], schedd: str, *, is_over: bool) -> list[int]:
         """Clusters of which no job's input ever arrived."""
@@ -97,8 +125,8 @@ class PoolReader:
             age = (row.get("ServerTime") or 0) - (row.get("QDate") or 0)
             if ads.is_waiting_for_input(row) and row["ClusterId"] not in arrived and not is_over \
                     and age < self.options.spooling_grace_seconds:
-                raise BackendUnavailable(f"The input files of cluster {row['ClusterId']} are still on their way to "
-                                         f"schedd {schedd}; whether they arrive is not known yet.")
+                raise InputOnItsWay(f"The input files of cluster {row['ClusterId']} are still on their way to "
+                                    f"schedd {schedd}; whether they arrive is not known yet.")
         return sorted({row["ClusterId"] for row in rows} - arrived)
 
     def snapshot(self) -> PoolSnapshot:

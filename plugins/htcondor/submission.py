@@ -42,8 +42,11 @@ class Submitted:
 
 
 def submit(access: Access, options: Options, directory: Path, request: jobsub.Request, words: Sequence[str],
-           surroundings: Mapping[str, str]) -> Submitted:
-    """Queue what a command line asks for. All problems that can be seen beforehand are raised before."""
+           surroundings: Mapping[str, str], *, waits: bool = True) -> Submitted:
+    """Queue what a command line asks for. All problems that can be seen beforehand are raised before.
+
+    ``waits`` for the schedd to let spooled jobs go, which it does some time after it has their input.
+    """
     jobsub.require_possible(request)
     group, user = jobsub.group_and_user(request, surroundings, getpass.getuser())
     environment = {"JOBSUB_GROUP": group, "GROUP": group, "EXPERIMENT": group, "GRID_USER": user,
@@ -68,7 +71,7 @@ def submit(access: Access, options: Options, directory: Path, request: jobsub.Re
         shutil.rmtree(place, ignore_errors=True)
         raise
     sandboxes.register(directory, cluster, schedd, place)
-    if options.spool:
+    if options.spool and waits:
         _await_spooled(access, options, schedd, cluster)
     if project:
         projects.mark_submitted(project)

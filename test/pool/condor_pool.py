@@ -91,8 +91,9 @@ small.JOB_EPOCH_HISTORY = /pool/spool2/epoch
 small.MAX_HISTORY_LOG = 30000
 small.MAX_HISTORY_ROTATIONS = 1
 {nodes}
-STARTD_ATTRS = $(STARTD_ATTRS) GLIDEIN_Site
-# By these jobsub_lite finds the schedds that it may choose among.
+HAS_usage_model = "DEDICATED,OPPORTUNISTIC,OFFSITE"
+STARTD_ATTRS = $(STARTD_ATTRS) GLIDEIN_Site HAS_usage_model
+# By these jobsub_lite finds the schedds that it may choose among; by the one above its jobs find slots.
 IsJobsubLite = True
 SupportedVOList = "samdev, fermilab"
 small.IsJobsubLite = False

@@ -62,7 +62,8 @@ class StandIn:
         try:
             if self.fault("spool"):
                 return self.interrupted(request)
-            done = submission.submit(access, self.options, self.directory, request, words, surroundings)
+            # As condor_submit, which returns when the schedd has the input, and before it has let the jobs go.
+            done = submission.submit(access, self.options, self.directory, request, words, surroundings, waits=False)
         except Invalid as problem:
             if "did not take the jobs" not in str(problem):
                 return self.refuse(problem)
