@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from poms.webservice.errors import Invalid
+from poms.webservice.rules.campaign_text import KnownNames, examine, parse, read_campaign, write_campaign
 from poms.webservice.rules.scouting import Measured, Scouting, amounts, parse_scout, shortfall, unmeasured
 
 
@@ -78,3 +79,70 @@ def test_figures_are_told_as_far_as_they_are_known():
     assert Measured(2, 2, 2048, 5400, 0.934).words == "peak memory 2,048 MB, longest job 1.5 h, CPU efficiency 93 %"
     assert Measured(2, 2, wall_seconds=42.4).words == "longest job 42s"
     assert Measured(2, 2).words == ""
+
+
+# ------------------------------------------------------------------------------ in a campaign's text
+
+TEXT = """[campaign]
+name=c
+[campaign_defaults]
+vo_role=Production
+software_version=v1
+dataset_or_split_data={dataset}
+completion_type=located
+completion_pct=95
+login_setup=l
+job_type=j
+[campaign_stage a]
+{keys}
+[login_setup l]
+host=h
+account=a
+setup=true
+[job_type j]
+launch_script=true
+parameters=[]
+output_file_patterns=%
+"""
+KNOWN = KnownNames(split_types=("nfiles", "multiparam"))
+
+
+def examined(keys, dataset="raw"):
+    text = TEXT.format(keys=keys, dataset=dataset)
+    found = examine(text, known=KNOWN).problems
+    return read_campaign(parse(text))[0], [(problem.code, problem.message) for problem in found]
+
+
+def test_a_text_keeps_its_scout_and_writes_it_only_where_there_is_one():
+    """Read, written canonically, and read again."""
+    campaign, problems = examined("scout=10 files, 90%")
+
+    assert problems == []
+    assert campaign.stages[0].scout == "10 files, 90%"
+    assert "scout=10 files, 90%\n" in write_campaign(campaign)
+    assert "scout" not in write_campaign(examined("")[0])
+
+
+@pytest.mark.parametrize(("keys", "code", "said"), [
+    ("scout=ten files", "bad-scout", "“ten files” is not understood"),
+    ("scout=10 files\nstage_type=generator", "scout-without-dataset", "a stage of type generator has no dataset"),
+    ("scout=10 files\nstage_type=approval", "scout-without-dataset", "a stage of type approval has no dataset"),
+    ("scout=10 files\ncs_split_type=multiparam", "scout-without-dataset", "multiparam, which makes parameters"),
+])
+def test_what_cannot_scout_is_said_with_the_remedy(keys, code, said):
+    """In the stage's own line; nothing is left for the launch to find out."""
+    _, problems = examined(keys, '[["a"]]' if "multiparam" in keys else "raw")
+
+    (found,) = [message for found_code, message in problems if found_code == code]
+    assert said in found
+
+
+@pytest.mark.parametrize(("keys", "codes"), [
+    ("stage_type=generator", []), ("stage_type=approval", []), ("", []), ("scout=None\ncs_split_type=multiparam", []),
+    ("cs_split_type=multiparam", ["scout-without-dataset"])])
+def test_a_default_is_for_stages_with_input(keys, codes):
+    """Those without any pass it over; a split that makes parameters is told at once, not at the launch."""
+    text = TEXT.replace("[campaign_stage a]", "scout=10 files\n[campaign_stage a]").format(
+        keys=keys, dataset='[["a"]]' if "multiparam" in keys else "raw")
+
+    assert [problem.code for problem in examine(text, known=KNOWN).problems] == codes

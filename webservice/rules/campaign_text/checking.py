@@ -30,8 +30,8 @@ from poms.webservice.rules.campaign_text.model import (
 from poms.webservice.rules.campaign_text.reading import read
 from poms.webservice.rules.campaign_text.scanning import DEFAULT_LIMIT, scan
 from poms.webservice.rules.recovery_policies import parse_policy
-from poms.webservice.rules.splits import SplitSpec, parse_split
 from poms.webservice.rules.scouting import parse_scout
+from poms.webservice.rules.splits import SplitSpec, parse_split
 from poms.webservice.rules.start_when import parse_start
 
 LONGEST_NAME = 200
@@ -290,16 +290,17 @@ class _Checker:
         return None
 
     def _check_scout(self, stage: StageSpec) -> None:
-        """Only a dataset has a first part that can go ahead."""
-        if stage.scout in ("", None) or "scout" in stage.inherited:
+        """Only a dataset has a first part that can go ahead; a default is passed over by stages without input."""
+        if not stage.scout:
             return
         split = self._split(stage.cs_split_type) if stage.cs_split_type else None
-        what = (f"a stage of type {stage.stage_type}" if stage.stage_type in ("generator", "approval")
-                else "the split multiparam, which makes parameters," if split and split.name == "multiparam" else "")
+        what = "the split multiparam, which makes parameters," if split and split.name == "multiparam" else ""
+        if stage.stage_type in ("generator", "approval"):
+            what = "" if "scout" in stage.inherited else f"a stage of type {stage.stage_type}"
         if what:
             self._stage_error(stage, "scout", "scout-without-dataset",
                               f"The stage '{_shown(stage.name)}' cannot send a scout ahead: {what} has no dataset of "
-                              "which a part could go first; take scout out.")
+                              "which a part could go first; write scout=None.")
 
     def _wrong_policy(self, value: str) -> tuple[str, str] | None:
         try:
