@@ -274,6 +274,18 @@ def test_what_one_may_not_do_is_not_told_either(site, owner, items):
     assert answer.status_int == 403
 
 
+def test_the_one_of_several_that_one_may_not_change_is_named(site, owner, campaign):
+    """So that it can be left out; nothing is done to the others."""
+    analyst = site.world.person("ana", ANALYSIS)
+    thesis = site.world.campaign_with(stage("select"), name="thesis", owner=analyst)
+
+    answer = site.browser(owner).post("campaigns_act", {
+        "campaign_id": [str(campaign.campaign_id), str(thesis.campaign_id)], "act": "deactivate", "dry_run": "1"})
+
+    assert answer.status_int == 403
+    assert "Campaign thesis:" in answer.html.main.text
+
+
 def test_after_a_bulk_action_one_is_back_where_one_was(site, owner, campaign):
     """With filter and place in the list."""
     browser = site.browser(owner)

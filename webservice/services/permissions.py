@@ -93,9 +93,9 @@ def require(session: Session, actor: Actor, action: Action, kind: str, key: int 
 
 def require_all(session: Session, actor: Actor, action: Action, kind: str, keys: Iterable[int | str]) -> list[Any]:
     """Several items of one kind in the order asked for; all or nothing."""
-    known = KINDS[kind]
-    return [_allowed(actor, action, known, key, _load(session, known, key, actor.experiment))
-            for key in dict.fromkeys(keys)]
+    known, wanted = KINDS[kind], tuple(dict.fromkeys(keys))
+    return [_allowed(actor, action, known, key, _load(session, known, key, actor.experiment), of=len(wanted))
+            for key in wanted]
 
 
 def require_items(db: Database, actor: Actor, action: Action, kind: str, keys: Iterable[int | str]) -> list[Any]:
@@ -104,14 +104,18 @@ def require_items(db: Database, actor: Actor, action: Action, kind: str, keys: I
     if known.prepared is None:
         with db.read() as session:
             return require_all(session, actor, action, kind, keys)
-    return [_allowed(actor, action, known, key, _ask(db, known, key, actor.experiment)) for key in dict.fromkeys(keys)]
+    wanted = tuple(dict.fromkeys(keys))
+    return [_allowed(actor, action, known, key, _ask(db, known, key, actor.experiment), of=len(wanted))
+            for key in wanted]
 
 
-def _allowed(actor: Actor, action: Action, known: Kind, key: int | str, found: _Found) -> Any:
+def _allowed(actor: Actor, action: Action, known: Kind, key: int | str, found: _Found, *, of: int = 1) -> Any:
     if found is None:
         raise NotFound(f"There is no {known.label} {key} in {actor.experiment}.")
     item, role, owner = found
-    _refuse(refusal(actor, action, owner_role=role, owner_id=owner))
+    why = refusal(actor, action, owner_role=role, owner_id=owner)
+    # One of several: which one, so that it can be left out.
+    _refuse(f"{known.label.capitalize()} {getattr(item, 'name', key)}: {why}" if why and of > 1 else why)
     return item
 
 
