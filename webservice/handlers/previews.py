@@ -115,8 +115,9 @@ def shown_change(call: Call, title: str, effects: Sequence[Effect], *, back: str
     """The page, or the document, that says what a change would do to launches."""
     context = preview_pages.change_page(call.url, title, effects, back=back, **more)
     problems = more.get("problems")
-    return Data(context, 400 if problems else 200) if call.wants == "json" else Page(
-        context, template=TEMPLATE, status=400 if problems else 200)
+    if call.wants == "json":
+        return Data({**context, "status": "problem" if problems else "ok"}, 400 if problems else 200)
+    return Page(context, template=TEMPLATE, status=400 if problems else 200)
 
 
 def _key() -> str:
