@@ -31,7 +31,7 @@ def foreign(site):
             "stage_id": made.stage("gen"), "submission_id": site.world.submission(made, "gen"),
             "launch_id": held_launch(site, made), "name": "mc", "batch_id": "1.0@fake", "dry_run": "1",
             "is_hold": "Hold", "is_active": "1", "decision_id": 1, "tag_name": "t", "recovery_type": "x",
-            "campaign_text": "x", "tag_id": 1, "kind": "job_type",
+            "campaign_text": "x", "tag_id": 1, "test_id": 1, "kind": "job_type",
             "login_setup_id": row.login_setup_id, "job_type_id": row.job_type_id,
             "ae_launch_id": row.login_setup_id, "ae_campaign_definition_id": row.job_type_id}
 

@@ -48,7 +48,10 @@ _COLUMNS: Mapping[str, Mapping[str, Take]] = {
               "located": lambda row: sum(1 for made in row["outputs"] if made["located"])},
     "held_launches": {**_same("id", "campaign", "stage", "reason", "dataset", "asked_by"),
                       "kind": lambda row: row["kind_text"], **_same("created_at")},
-    "login_setups": _same("id", "name", "host", "account", "setup", "used", "creator", "changed_at"),
+    "login_setups": {**_same("id", "name", "host", "account", "setup", "used"),
+                     "tested": lambda row: row["test"]["state"] if row["test"] else "",
+                     "tested_at": lambda row: row["test"]["at"] if row["test"] else None,
+                     **_same("creator", "changed_at")},
     "job_types": _same("id", "name", "script", "parameters", "patterns", "recoveries", "used", "creator", "changed_at"),
     "tags": _same("id", "name", "campaigns", "creator"),
 }
