@@ -70,6 +70,7 @@ ANSWERS: Mapping[str, Gives] = {
     "search": Gives(json=record(submission_id=MAYBE_NUMBER), elsewhere=True),
     "download": _PLAIN,
     "sample_text": _PLAIN,
+    "preview_text": Gives(json=record(status=TEXT, effects=items(OBJECT)), text=TEXT, text_type="text/html"),
     "upload": Gives(json=record(status=TEXT, result=OBJECT), text=TEXT, text_type="text/html", elsewhere=True),
     "launch_log_piece": Gives(json=_PIECE),
     "job_log_piece": Gives(json=_PIECE),

@@ -116,7 +116,7 @@ def shown_change(call: Call, title: str, effects: Sequence[Effect], *, back: str
     context = preview_pages.change_page(call.url, title, effects, back=back, **more)
     problems = more.get("problems")
     if call.wants == "json":
-        return Data({**context, "status": "problem" if problems else "ok"}, 400 if problems else 200)
+        return Data({**context, "status": "problem" if problems else "ok",}, 400 if problems else 200)
     return Page(context, template=TEMPLATE, status=400 if problems else 200)
 
 
