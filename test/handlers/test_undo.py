@@ -31,7 +31,8 @@ def offer_of(browser, page="campaigns"):
 
 
 def messages(browser, page="campaigns"):
-    return [each.get_text(" ", strip=True) for each in browser.get(page).html.select(".toast b, .notice__title, .notice__text")]
+    told = browser.get(page).html.select(".toast b, .notice__title, .notice__text")
+    return [each.get_text(" ", strip=True) for each in told]
 
 
 def made(site, campaign, owner):
@@ -45,7 +46,8 @@ def made(site, campaign, owner):
 
 
 CHANGES = {
-    "a campaign made inactive": ("campaign_act", lambda one, ids: {"campaign_id": one.campaign_id, "act": "deactivate"}),
+    "a campaign made inactive": ("campaign_act", lambda one, ids: {
+        "campaign_id": one.campaign_id, "act": "deactivate"}),
     "a campaign deleted": ("campaign_act", lambda one, ids: {"campaign_id": one.campaign_id, "act": "delete"}),
     "launches of a campaign held": ("campaign_act", lambda one, ids: {
         "campaign_id": one.campaign_id, "act": "hold_launches", "reason": "disk"}),
