@@ -18,7 +18,17 @@ from poms.webservice.model import CampaignStage, Experimenter, Submission
 from poms.webservice.rules import naming
 from poms.webservice.rules.permissions import PRODUCTION, SUPERUSER, Actor
 from poms.webservice.rules.statuses import LIVE, Status
-from poms.webservice.services import campaigns, holds, launching, lookups, schedules, tasks, uploads, watches
+from poms.webservice.services import (
+    campaigns,
+    holds,
+    launching,
+    login_setup_tests,
+    lookups,
+    schedules,
+    tasks,
+    uploads,
+    watches,
+)
 from poms.webservice.testing.bench.shape import Landmarks
 from poms.webservice.testing.world import World
 
@@ -190,8 +200,11 @@ class _Story:
         campaigns.add_tag(self.core, chain.owner, [chain.campaign_id], "bnb")
 
     def _personal(self, chain: Told) -> None:
-        """What the one who looks keeps for herself."""
+        """What the one who looks keeps for herself, and a login setup that she tried."""
         lena = self.people["lortiz"]
+        login_setup_tests.request(self.core, lena, 1, "story")
+        for claimed in login_setup_tests.claim(self.core, "agent one", 1):
+            login_setup_tests.work_on(self.core, claimed)
         watches.watch(self.core, lena, campaign_id=chain.campaign_id)
         uploads.store(self.core, lena, "good_runs_18.txt", b"18001\n18002\n18004\n" * 400)
         uploads.store(self.core, lena, "overlay_weights.json", b"{}" * 9000)
