@@ -214,6 +214,22 @@ def test_parts_that_are_owed_at_once_send_one_scout(world):
     assert len(world.launches(state="held")) == 2
 
 
+def test_launches_of_a_stage_that_scouts_are_not_settled_together(world):
+    """What one of them does depends on whether one before it sent a scout; what a scout left may go with others."""
+    made = chain(world, start_when="1 file")
+    first = world.submission(made, "gen")
+    world.poll()
+    for count in (9, 11):
+        world.catalogue().process(world.get(first).project, count)
+        world.wrap_up()
+    claims = launches.claim(world.core, "agent one", 10)
+
+    assert launching.settle_together(world.core, [(each.launch_id, each.epoch) for each in claims]) == {}
+
+    assert len(claims) == 2
+    assert inputs(world, made) == []
+
+
 def test_a_launch_that_was_kept_while_the_scout_was_judged_goes_too(world):
     """The next pass finds it."""
     made = made_of(world)

@@ -237,6 +237,9 @@ def settle_together(core: Core, owed: Sequence[tuple[int, int]], *,
             continue
         if not request.dataset_override and found.stage.campaign_stage_id in splitting:
             continue
+        if found.stage.scout and request.scouted_by is None:
+            # Whether it sends a scout, or waits for one, depends on what those before it do.
+            continue
         try:
             prepared = _work_out(core, actor, request, found)
         except PomsError as condition:
