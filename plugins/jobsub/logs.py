@@ -21,7 +21,9 @@ from poms.webservice.errors import BackendUnavailable, NotFound
 PIECE_BYTES = 65536
 Which = Literal["stdout", "stderr", "log"]
 _SUFFIX: dict[Which, str] = {"stdout": "out", "stderr": "err", "log": "log"}
-_ABSENT = re.compile(r"\b404\b|[Nn]ot [Ff]ound|no such job|Couldn't find|IndexError")
+_ABSENT = re.compile(r"\b404\b|[Nn]ot [Ff]ound|no such job|Couldn't find|IndexError|"
+                     # The schedd has no output of a job that still runs.
+                     r"reading from file \S*/spool/.*No such file or directory")
 
 
 def open_log(options: JobsubOptions, directory: Path, job: tuple[int, int, str], which: Which,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poms.plugins.jobsub import attributes, commands, credentials
+from poms.plugins.jobsub import attributes, commands, credentials, logs
 from poms.plugins.jobsub.options import JobsubOptions, filled, make_options
-from poms.webservice.errors import BackendUnavailable, ConfigurationError, Invalid
+from poms.webservice.errors import BackendUnavailable, ConfigurationError, Invalid, NotFound
 from poms.webservice.rules import jobsub_options as jobsub
 from poms.webservice.testing.jobs import HOSTILE_NAMES, await_that
 from test.plugins.jobsub.conftest import a_plan, a_token
@@ -207,3 +207,13 @@ def test_the_service_own_surroundings_hold_no_other_token(tmp_path, monkeypatch)
     assert said.text.strip() == "/run/sbnd_analysis"
 
 
+@pytest.mark.parametrize(("text", "condition"), [
+    ("Error in receiveJobSandbox: File transfer failed for target job 6.0: SCHEDD failed "
+     "to send file(s): |Error: reading from file /var/spool/6/0/cluster6.proc0.subproc0/.empty_file: (errno 2) No such "
+     "file or directory\nTransfer may be incomplete.", NotFound),
+    ("Error: urlopen error 404 Not Found", NotFound),
+    ("Error in transfer_data(): Failed to connect to schedd", BackendUnavailable),
+])
+def test_a_log_that_is_not_there_yet_is_no_failure(text, condition):
+    """A schedd has no output of a job that still runs; a schedd that is not reached may have it."""
+    assert type(logs._absence(commands.Said(text, 0), "6.0@here", "stdout")) is condition
