@@ -236,13 +236,13 @@ class Story:
     def work(self, worker: int) -> None:
         """An agent brings the oldest launch that it claimed as far as it goes; with none it claims first.
 
-        Several that are owed are settled together, and are then anybody's.
+        Those that are owed are settled together (a single one every other time), and are then anybody's.
         """
         each = self.workers[worker]
         if not each.claims:
             self.claim(worker)
         owed = [claimed for claimed in each.claims if claimed.state == "owed"]
-        if len(owed) > 1:
+        if len(owed) > 1 or (owed and owed[0].launch_id % 2):
             each.claims = [claimed for claimed in each.claims if claimed.state != "owed"]
             self.tally["owed launches settled together"] += len(owed)
             each.attempt(lambda: each.claims.extend(launches.settle(each.world.core, owed)))
@@ -381,6 +381,10 @@ class Story:
             self.clock.advance(400 if turn < ROUNDS_TO_REST // 2 else timedelta(days=1).total_seconds())
             worker = self.workers[turn % 2]
             self._allow_everything()
+            owed = launches.claim(worker.world.core, worker.owner, 10, owed_in=EXPERIMENT)
+            self.tally["owed launches settled together"] += len(owed)
+            for claimed in launches.settle(worker.world.core, owed):
+                launches.work_on(worker.world.core, claimed)
             worker.world.work_on_launches(worker.owner)
             for number in self.fakes.batch.clusters():
                 self._process(number, None)
