@@ -58,7 +58,8 @@ def _poll(core: Core, place: Place, *, live: Sequence[JobRecord], ended: Sequenc
     counts: dict[int, int] = {}
     for record in live:
         counts[record.submission_id] = counts.get(record.submission_id, 0) + 1
-    others = [JobCount(number, state, count) for number, state, count in _other_counts(core, place, set(counts))]
+    known = counts.keys() | {record.submission_id for record in ended}
+    others = [JobCount(number, state, count) for number, state, count in _other_counts(core, place, known)]
     lease = tasks.take(core, TASK, "bench", 600)
     assert lease is not None
     poll = jobs.Poll(tuple(JobCount(number, JobState.RUNNING, count) for number, count in counts.items())
