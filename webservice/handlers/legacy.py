@@ -241,10 +241,13 @@ def _span(call: Call, since: Any, until: Any) -> dict[str, Any]:
 def _window(call: Call) -> tuple[Any, Any]:
     """The time window of the request; without one, all there is."""
     since, until, days = call["tmin"], call["tmax"], call["tdays"]
-    if days is not None and since is None:
-        since = (until or call.core.clock()) - timedelta(days=days)
-    elif days is not None and until is None:
-        until = since + timedelta(days=days)
+    try:
+        if days is not None and since is None:
+            since = (until or call.core.clock()) - timedelta(days=days)
+        elif days is not None and until is None:
+            until = since + timedelta(days=days)
+    except OverflowError:
+        raise Invalid(f"tdays: {days} days lead to no date of any calendar; give fewer.") from None
     return since, until
 
 
