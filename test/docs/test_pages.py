@@ -24,8 +24,8 @@ from poms.webservice.rules.statuses import Status
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GUIDES = ("onboarding", "plugins", "users", "operations", "http-api", "launching", "credentials", "recovering", "recipes",
-          "samples")
+GUIDES = ("onboarding", "plugins", "users", "operations", "http-api", "launching", "credentials", "recovering",
+          "recipes", "samples")
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in GUIDES),
          *sorted((DOCS / "decisions").glob("*.md")), *sorted((DOCS / "changes").glob("*.md")),
          DOCS / "examples" / "poms_nightqueue" / "README.md"]

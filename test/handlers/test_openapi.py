@@ -59,7 +59,8 @@ VALUES = {
     "host": "localhost", "script": "run",
     "block": "old", "to": "fourth", "createds": "2026-03-01 12:00:00", "delete": "1", "last_split_custom_val": "0",
     "dims": "file_name %", "dd_submissions": "7", "decision_id": "1", "undo_id": "1",
-    "test_id": "1", "watch_id": "1", "about": "finished", "channel": "mail", "address": "olive@example.org", "quiet": "22:00-07:00",
+    "test_id": "1", "watch_id": "1", "about": "finished", "channel": "mail", "address": "olive@example.org",
+    "quiet": "22:00-07:00",
 }
 # Values that one route needs to be others.
 INSTEAD = {
@@ -84,8 +85,8 @@ ALSO = {
 }
 # What cannot succeed on what is in the database here: the status that says so.
 REFUSED = {
-    "stages_switch": 409, "watch_address": 404, "watch_test": 404, "recover": 400, "recovery_answer": 404, "scout_answer": 404,
-    "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
+    "stages_switch": 409, "watch_address": 404, "watch_test": 404, "recover": 400, "recovery_answer": 404,
+    "scout_answer": 404, "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
         "calculate_dd_project_completion", "campaign_stage_datasets", "set_job_launches", "update_submissions",
         "wrapup_tasks", "mark_failed_submissions", "make_stale_campaigns_inactive", "launch_queued_job"), 403),
 }

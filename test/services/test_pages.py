@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
@@ -128,6 +129,18 @@ def test_a_held_submission_is_on_the_board_with_its_reason(world, owner, campaig
     assert (entry["state"], entry["what"], entry["size"]) == ("Held", "gen: Held", f"{jobs:,} jobs held")
     assert entry["actions"][0]["fields"] == {"submission_id": submission, "act": "release"}
     assert page["running"] == []
+
+
+def test_a_campaign_on_the_board_does_not_run_without_people(world, owner, campaign, submission):
+    """Though its other stage runs; when the trouble is too old for the board, it does again."""
+    trouble = world.submission(campaign, "reco")
+    world.change(Submission, trouble, status_id=int(Status.FAILED), status_since=world.core.clock())
+    assert home_pages.home(world.core, owner, url)["running"] == []
+
+    long_ago = world.core.clock() - timedelta(days=home_pages.BOARD_DAYS + 1)
+    world.change(Submission, trouble, status_since=long_ago)
+
+    assert [entry["name"] for entry in home_pages.home(world.core, owner, url)["running"]] == ["mc"]
 
 
 def test_a_stage_that_was_launched_again_leaves_the_board(world, owner, campaign, submission):

@@ -31,9 +31,9 @@ LISTS: Mapping[str, tuple[Column, ...]] = {
         Column("creator", "Creator", usual=False), Column("changed", "Changed")),
     "submissions": (
         Column("state", "State"), Column("batch_id", "Batch id"), Column("jobs", "Jobs"),
-        Column("failed", "Failed", usual=False), Column("dataset", "Dataset", usual=False), Column("files_in", "Files in"),
-        Column("files_located", "Files located", usual=False), Column("created", "Submitted"),
-        Column("changed", "Changed")),
+        Column("failed", "Failed", usual=False), Column("dataset", "Dataset", usual=False),
+        Column("files_in", "Files in"), Column("files_located", "Files located", usual=False),
+        Column("created", "Submitted"), Column("changed", "Changed")),
     "jobs": (
         Column("state", "State"), Column("why", "Why"), Column("site", "Site, node"), Column("memory", "Memory"),
         Column("cpu", "CPU time", usual=False), Column("wall", "Wall time"),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import case, func, select, true
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from poms.webservice.model import Campaign, CampaignStage, Event, Job, Launch, Submission
 from poms.webservice.rules import permissions
@@ -44,7 +44,7 @@ def home(core: Core, actor: Actor, url: Url, *, scope: str = "all") -> dict[str,
     now = core.clock()
     with core.db.read() as session:
         board, total = _board(session, core, actor, url, scope, now)
-        running, quiet, jobs_now = _running(session, actor, url, scope)
+        running, quiet, jobs_now = _running(session, actor, url, scope, now)
         recent = happened(session, url, Event.experiment == actor.experiment)
     services = _services(core)
     return {
@@ -58,9 +58,7 @@ def home(core: Core, actor: Actor, url: Url, *, scope: str = "all") -> dict[str,
 
 def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
            now: Any) -> tuple[list[dict[str, Any]], int]:
-    where = [Submission.experiment == actor.experiment,
-             Submission.status_id.in_([int(status) for status in NEEDS_PERSON]),
-             Submission.status_since > now - timedelta(days=BOARD_DAYS)]
+    where = [Submission.experiment == actor.experiment, *_needs_person(Submission, now)]
     if scope == "mine":
         where.append(Submission.creator == actor.experimenter_id)
     urgency = case(_URGENCY, value=Submission.status_id, else_=len(_URGENCY))
@@ -89,6 +87,11 @@ def _board(session: Session, core: Core, actor: Actor, url: Url, scope: str,
                       "size": counted(held, "launch"),
                       "actions": [{"label": "See held launches", "url": url("held_launches"), "primary": not board}]})
     return board, total + len(failed) + len(paused) + len(asked) + bool(held)
+
+
+def _needs_person(submission: Any, now: Any) -> tuple[Any, Any]:
+    return (submission.status_id.in_([int(status) for status in NEEDS_PERSON]),
+            submission.status_since > now - timedelta(days=BOARD_DAYS))
 
 
 def _never_begun(session: Session, actor: Actor, url: Url, scope: str, now: Any) -> list[dict[str, Any]]:
@@ -176,20 +179,27 @@ def _launch_messages(session: Session, numbers: list[int]) -> dict[int, str]:
     return dict(rows.all())
 
 
-def _running(session: Session, actor: Actor, url: Url, scope: str) -> tuple[list[dict[str, Any]], int, dict[str, int]]:
+def _running(session: Session, actor: Actor, url: Url, scope: str,
+             now: Any) -> tuple[list[dict[str, Any]], int, dict[str, int]]:
     """Campaigns with live submissions and no trouble, the number of them, and all jobs of the experiment now."""
+    last = aliased(Submission)
+    on_board = (select(last.submission_id)
+                .join(CampaignStage, CampaignStage.last_submission_id == last.submission_id)
+                .where(CampaignStage.campaign_id == Submission.campaign_id, *_needs_person(last, now)).exists())
     own = Submission.creator == actor.experimenter_id if scope == "mine" else true()
     newest = func.max(case((own, Submission.submission_id)))
     rows = session.execute(
         select(Submission.campaign_id, Campaign.name, func.sum(Submission.jobs_running).label("Running"),
                func.sum(Submission.jobs_idle).label("Idle"), func.sum(Submission.jobs_held).label("Held"),
-               func.sum(case((own, Submission.jobs_held), else_=0)).label("own_held"), newest.label("newest"))
+               func.sum(case((own, Submission.jobs_held), else_=0)).label("own_held"), newest.label("newest"),
+               on_board.label("on_board"))
         .outerjoin(Campaign, Campaign.campaign_id == Submission.campaign_id)
         .where(Submission.experiment == actor.experiment, Submission.status_id.in_([int(status) for status in LIVE]))
         .group_by(Submission.campaign_id, Campaign.name)).all()
     jobs_now = {word: int(count) for word in ("Running", "Idle", "Held")
                 if (count := sum(getattr(row, word) for row in rows))}
-    quiet = sorted((row for row in rows if row.newest is not None and not row.own_held), key=lambda row: -row.newest)
+    quiet = sorted((row for row in rows if row.newest is not None and not row.own_held and not row.on_board),
+                   key=lambda row: -row.newest)
     shown = [row for row in quiet if row.name is not None][:RUNNING_LIMIT]
     strips = stage_strips(session, [row.campaign_id for row in shown], url)
     running = [{"name": row.name, "url": url("campaign", campaign_id=row.campaign_id), **strips[row.campaign_id]}
