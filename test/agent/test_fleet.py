@@ -293,7 +293,7 @@ def test_real_processes_lose_and_double_nothing(make_fleet):
 def test_agents_that_do_not_ask_are_found_out(make_fleet):
     """The ledger notices agents that begin a second attempt without asking what the first one left.
 
-    The local batch system takes no second attempt's jobs either, so the launch fails although its jobs ran.
+    The local batch system takes no second attempt's jobs either: a launch fails, or is given up, although its jobs ran.
     """
     fleet = make_fleet(careless=True)
     with ThreadPoolExecutor(ROUND) as pool:
@@ -301,4 +301,5 @@ def test_agents_that_do_not_ask_are_found_out(make_fleet):
         fleet.kill_agent(fleet.agent_at(submitted=True))
     fleet.await_rest()
 
-    assert [said for said in fleet.wrong() if "ended as failed" in said and "came too late" in said] != []
+    wrong = [said for said in fleet.wrong() if "ended as" in said]
+    assert wrong != []

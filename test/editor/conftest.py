@@ -16,6 +16,7 @@ from poms.webservice.rules.permissions import Actor
 from poms.webservice.server import Server
 from poms.webservice.services import campaigns
 from poms.webservice.services.core import Core
+from poms.webservice.testing.browser import ARGUMENTS
 from poms.webservice.testing.fakes import installed_plugins
 from poms.webservice.testing.fixtures import lacking, make_service
 from poms.webservice.testing.world import World
@@ -119,7 +120,7 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield started
         started.close()
 

@@ -15,7 +15,7 @@ from poms.webservice import app
 from poms.webservice.handlers.routing import Router
 from poms.webservice.model import Campaign, CampaignVersion, Experimenter
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import holds
+from poms.webservice.services import holds, login_setup_tests
 from poms.webservice.services.core import Core
 from poms.webservice.testing.fakes import installed_plugins
 from poms.webservice.testing.fixtures import make_service
@@ -167,7 +167,8 @@ def made_items(site: Site, campaign: CampaignMade) -> Items:
     held = site.world.launch(campaign, "reco").launch_id
     stage_row = site.world.stage_row(campaign, "gen")
     holds.hold_stages(site.core, actor, [campaign.stage("reco")], hold=False)
+    test = login_setup_tests.request(site.core, actor, stage_row.login_setup_id, "a test")
     return Items(campaign, {"campaign_id": campaign.campaign_id, "campaign_stage_id": campaign.stage("gen"),
                             "submission_id": submission, "launch_id": held, "stage_id": campaign.stage("gen"),
                             "ids2HR": campaign.stage("gen"), "login_setup_id": stage_row.login_setup_id,
-                            "job_type_id": stage_row.job_type_id})
+                            "job_type_id": stage_row.job_type_id, "test_id": test})

@@ -23,7 +23,7 @@ from poms.webservice.model import (
     SubmissionFile,
     Tag,
 )
-from poms.webservice.services import holds
+from poms.webservice.services import holds, login_setup_tests
 from poms.webservice.testing.world import stage
 
 PAGES = [route for route in Router(app.ROUTES).routes if route.template and not route.changes]
@@ -105,9 +105,11 @@ def hostile_world(site, owner, write_text):
         session.add(CampaignTag(tag_id=_tag(session, owner), campaign_id=made.campaign_id))
     holds.hold_stages(site.core, owner, [made.stage("next")], hold=True, reason=CANARY)
     site.world.launch(made, "next", dataset_override=CANARY)
+    test = login_setup_tests.request(site.core, owner, row.login_setup_id, "a test")
     job = site.world.get(number) and site.program(owner).get("submission", number, fmt="json").json["jobs"][0]
     return {"campaign_id": made.campaign_id, "campaign_stage_id": made.stage(CANARY), "submission_id": number,
-            "login_setup_id": row.login_setup_id, "job_type_id": row.job_type_id, "batch_id": job["batch_id"]}
+            "login_setup_id": row.login_setup_id, "job_type_id": row.job_type_id, "batch_id": job["batch_id"],
+            "test_id": test}
 
 
 def _tag(session, owner):

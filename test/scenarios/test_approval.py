@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from poms.plugins.local.catalogue import files
@@ -55,8 +58,11 @@ def test_what_was_approved_is_what_follows_gets(gated):
     assert wrapup.run(world.core, "samdev") == "0 located, 0 waiting, 0 not decided"
 
     approvals.decide(world.core, "lena", "samdev", number, approve=True)
-    assert wrapup.run(world.core, "samdev") == "1 located, 0 waiting, 0 not decided"
-    settle(world.core)
+    # One pattern fits no file, which is believed the second time it is said.
+    assert wrapup.run(world.core, "samdev") == "0 located, 1 waiting, 0 not decided"
+    later = replace(world.core, clock=lambda: world.core.clock() + timedelta(seconds=wrapup.DOUBT_SECONDS))
+    assert wrapup.run(later, "samdev") == "1 located, 0 waiting, 0 not decided"
+    settle(later)
 
     assert inputs(world, number) == {f"poms_depends_{number}_1": ["a.root", "b.root"],
                                      f"poms_depends_{number}_2": ["a.hist", "notes.txt"]}

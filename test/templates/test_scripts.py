@@ -15,6 +15,7 @@ import pytest
 from jinja2 import Environment, FileSystemLoader
 
 from poms.webservice.handlers import filters
+from poms.webservice.testing.browser import ARGUMENTS
 from poms.webservice.testing.fixtures import lacking
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -90,7 +91,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        started = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield started
         started.close()
 

@@ -11,6 +11,10 @@ from poms.webservice.testing.fixtures import lacking
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDE, NARROW = (1280, 900), (390, 844)
+# A test's server may get any port, also one that browsers keep away from because other protocols use it.
+_AVOIDED = (1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697,
+            10080)
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", f"--explicitly-allowed-ports={','.join(map(str, _AVOIDED))}")
 
 
 def find_program() -> str | None:
@@ -34,7 +38,7 @@ def started(program: str) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
         browser.close()
 

@@ -31,7 +31,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 FLAGS = frozenset((
@@ -390,6 +390,8 @@ class Job:
             self.environment["PATH"] = f"{path}{os.pathsep}{Path(sys.executable).parent}"
         self.exit_status = 0
         self.child: subprocess.Popen[bytes] | None = None
+        self.is_starting = False
+        self.stopped_by = 0
         self.published: set[Path] = set()
         self.inputs: set[str] = set()
         self.taken: set[str] = set()
@@ -623,12 +625,18 @@ class Job:
             streams = [files.enter_context(open(expand(name, self.variables), "ab")) if name else None  # noqa: PTH123
                        for name in map(self.options.values.get, (f"exe_stdout{number}", f"exe_stderr{number}"))]
             try:
+                # A signal between the start and the line that knows the child would leave it running alone.
+                self.is_starting = True
                 self.child = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL,
                                               stdout=streams[0], stderr=streams[1])
             except OSError as problem:
                 say(f"{command[0]} cannot be started: {problem}")
                 return 127 if isinstance(problem, FileNotFoundError) else 126
+            finally:
+                self.is_starting = False
             try:
+                if self.stopped_by:
+                    raise SystemExit(128 + self.stopped_by)
                 status = self.child.wait(float(limit) if limit else None)
             except subprocess.TimeoutExpired:
                 say(f"{command[0]} ran longer than {limit} seconds and is stopped")
@@ -951,8 +959,11 @@ def setup_commands_or_note(options: Options) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     job: Job | None = None
 
-    def stop(number: int, _: object) -> NoReturn:
+    def stop(number: int, _: object) -> None:
         say(f"stopped by signal {number}")
+        if job is not None and job.is_starting:
+            job.stopped_by = number
+            return
         raise SystemExit(128 + number)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
