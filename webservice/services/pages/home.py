@@ -183,9 +183,11 @@ def _running(session: Session, actor: Actor, url: Url, scope: str,
              now: Any) -> tuple[list[dict[str, Any]], int, dict[str, int]]:
     """Campaigns with live submissions and no trouble, the number of them, and all jobs of the experiment now."""
     last = aliased(Submission)
-    on_board = (select(last.submission_id)
-                .join(CampaignStage, CampaignStage.last_submission_id == last.submission_id)
-                .where(CampaignStage.campaign_id == Submission.campaign_id, *_needs_person(last, now)).exists())
+    # Asked once for all campaigns, not for each.
+    on_board = Submission.campaign_id.in_(
+        select(CampaignStage.campaign_id).join(last, last.submission_id == CampaignStage.last_submission_id)
+        .where(CampaignStage.campaign_id.is_not(None), last.experiment == actor.experiment,
+               *_needs_person(last, now)))
     own = Submission.creator == actor.experimenter_id if scope == "mine" else true()
     newest = func.max(case((own, Submission.submission_id)))
     rows = session.execute(
