@@ -25,12 +25,14 @@ from poms.webservice.backends import Backends
 from poms.webservice.clock import utc_now
 from poms.webservice.db import Database, make_engine
 from poms.webservice.errors import ConfigurationError
+from poms.webservice.interfaces import JobBackend
 from poms.webservice.services.core import Core
 from poms.webservice.testing import postgresql
 from poms.webservice.testing.bench import instant, making
 from poms.webservice.testing.bench.shape import Landmarks, Scale
 
 START_SECONDS = 60
+DAEMON_SECONDS = 300
 THREADS = 16
 
 INI = """\
@@ -129,6 +131,15 @@ def run_alone(url: str, statement: str) -> None:
             connection.execute(text(statement))
     finally:
         engine.dispose()
+
+
+def await_no_daemon(backend: JobBackend) -> None:
+    """Wait for the daemon of the local batch system, which ends when it has nothing to do; until then it writes."""
+    deadline = time.monotonic() + DAEMON_SECONDS
+    while backend.health().figures.get("master"):
+        if time.monotonic() > deadline:
+            raise RuntimeError("the daemon of the local batch system did not end")
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Protocol
 
 from poms.webservice.demo import pool as demo_pool
-from poms.webservice.errors import ConfigurationError
 from poms.webservice.interfaces import JobBackend, JobSelection, LaunchPlan
-from poms.webservice.testing.bench.places import Place, run_module
+from poms.webservice.testing.bench.places import Place, await_no_daemon, run_module
 
 BATCH_SYSTEMS = ("auto", "htcondor", "local")
 PROCS_AT_ONCE = 10_000
@@ -140,8 +139,4 @@ class LocalQueue:
     def empty(self, backend: JobBackend, submission_ids: Sequence[int]) -> None:
         """Remove the jobs and wait for the daemon to end, which it does when it has nothing to do."""
         backend.act("remove", JobSelection(submission_ids=tuple(submission_ids)), "the measurement is over")
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while backend.health().figures["master"]:
-            if time.monotonic() > deadline:
-                raise ConfigurationError("the daemon of the local batch system did not end")
-            time.sleep(0.1)
+        await_no_daemon(backend)

@@ -26,7 +26,7 @@ from poms.webservice.rules import shell
 from poms.webservice.services import launching
 from poms.webservice.services.core import Core
 from poms.webservice.testing.bench.figures import Figure, figure
-from poms.webservice.testing.bench.places import Place, ini_text, run_alone
+from poms.webservice.testing.bench.places import Place, await_no_daemon, ini_text, run_alone
 from poms.webservice.testing.world import CampaignMade, World, stage
 
 AGENTS = 2
@@ -36,6 +36,8 @@ JOB = "#!/bin/sh\necho $POMS4_SUBMISSION_ID >> {directory}/started\n"
 BACKENDS = """
 [agent]
 launch_seconds = 0.1
+[local_batch]
+idle_exit_seconds = 1
 [experiment_defaults]
 job_backend = local
 data_backend = local
@@ -93,6 +95,7 @@ def _service(url: str, directory: Path) -> Iterator[tuple[Core, CampaignMade]]:
             session.execute(update(LoginSetup).values(launch_account=""))
         yield core, campaign
     finally:
+        await_no_daemon(backends.jobs(EXPERIMENT))
         backends.close()
         core.db.close()
 
