@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from poms.webservice.services import jobs, launches, wrapup
+from poms.webservice.services import jobs, launches, scouts, wrapup
 from poms.webservice.testing.doors import SETTINGS
 from poms.webservice.testing.fakes import installed_plugins
 from poms.webservice.testing.fixtures import make_service
@@ -126,6 +126,11 @@ def takes_in_strangers(monkeypatch) -> None:
     monkeypatch.setattr(jobs, "_known", lambda session, numbers, experiments: set(numbers))
 
 
+def leaves_all_behind(monkeypatch) -> None:
+    """What a scout leaves still has the files that went ahead."""
+    monkeypatch.setattr(scouts.sam_queries, "without_files", lambda query, names: query)
+
+
 EVERYTHING = tuple(FAULTS)
 
 
@@ -136,7 +141,8 @@ EVERYTHING = tuple(FAULTS)
     (believes_the_first_look, "launched more than once", ("submit", "blind")),
     (lets_leases_end, "launched more than once", ("hang",)),
     (believes_an_empty_catalogue, "was never owed", ("forgetful",)),
-    (takes_in_strangers, "of nobody was taken in", ("strangers",))])
+    (takes_in_strangers, "of nobody was taken in", ("strangers",)),
+    (leaves_all_behind, "and its rest have", EVERYTHING)])
 def test_an_engine_that_is_broken_is_found(make_sqlite_database, tmp_path, clock, monkeypatch, mutation, said, faults):
     """With one safeguard taken out of the engine, a schedule ends badly before long, and says how."""
     company = make_company(make_sqlite_database, tmp_path, clock)

@@ -21,7 +21,8 @@ from poms.webservice.agent import upkeep
 from poms.webservice.db import Database
 from poms.webservice.errors import PomsError
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import AgentTask, CampaignDependency, Experiment, Job, Launch, Schedule, Submission
+from poms.webservice.model import AgentTask, CampaignDependency, Experiment, Job, Launch, Schedule, Scout, Submission
+from poms.webservice.rules import naming
 from poms.webservice.rules.permissions import SUPERUSER
 from poms.webservice.rules.statuses import FINAL, LIVE, Status
 from poms.webservice.services import launches, schedules
@@ -137,7 +138,7 @@ class Request:
 
 
 class Story:
-    """Slices that feed themselves, a merge, an approval and what is behind it, and a stage with a schedule.
+    """Slices that feed themselves, a merge, an approval and what is behind it, a stage with a schedule and one that scouts.
 
     ``pausing``: an agent may also sleep through its lease in the middle of a submit, and go on then. ``faults``: only
     these happen.
@@ -154,13 +155,15 @@ class Story:
         self.workers, self.doors, self.tally = company.workers, company.doors, company.tally
         self.world = World(replace(company.core, db=database), self.fakes)
         self.world.catalogue().dataset("raw", 8)
+        self.world.catalogue().dataset("unknown", 6)
         after_gen = [("consumed_status", [["-r=", "1"]]), ("pending_files", [])]
         self.campaign = self.world.campaign_with(
             stage("gen", dataset="raw", split="drainingn(2)", pct=50, recoveries=after_gen),
             stage("reco", after={"gen": "%.root"}, completion="complete"),
             stage("gate", after={"reco": "%.root"}, script="", campaign_stage_type="approval"),
             stage("plot", after={"gate": "%.root"}, completion="complete"),
-            stage("nightly", completion="complete"), name="story")
+            stage("nightly", completion="complete"),
+            stage("scouted", dataset="unknown", scout="2 files", completion="complete"), name="story")
         with database.write() as session:
             session.add(CampaignDependency(
                 provider_campaign_stage_id=self.campaign.stage("gen"), file_patterns="%",
@@ -186,7 +189,8 @@ class Story:
             return self._ask(door, chance.choice(self.asked))
         word, name, test = chance.choice((
             ("launch_stage", "gen", False), ("launch_jobs", "gen", False), ("launch_jobs", "nightly", False),
-            ("launch_stage", "nightly", True), ("launch_jobs", "plot", True)))
+            ("launch_stage", "nightly", True), ("launch_jobs", "plot", True), ("launch_stage", "scouted", False),
+            ("launch_jobs", "scouted", False)))
         self.asked.append(Request(word, name, f"key {len(self.asked)}", test))
         return self._ask(door, self.asked[-1])
 
@@ -404,7 +408,7 @@ class Story:
         """Everything that must not be, in words; empty if the story ended well."""
         return [*self.troubles, *(said for door in self.doors for said in door.troubles), *self._lost(),
                 *self._duplicates(), *self._owed(), *self._stuck(), *self._left_behind(), *self._unordered(),
-                *self._invented(), *self.world.sums_differ()]
+                *self._invented(), *self._not_scouted(), *self.world.sums_differ()]
 
     # -------------------------------------------------------------------------------- what is checked
 
@@ -465,6 +469,26 @@ class Story:
             found = session.scalars(select(Job.batch_id).where(
                 Job.submission_id.not_in(select(Submission.submission_id)))).all()
         return [f"job {batch_id} of nobody was taken in" for batch_id in found]
+
+    def _not_scouted(self) -> list[str]:
+        """Files of a scout's launch that went twice, or never: what it left goes once, and nothing else does."""
+        with self.world.core.db.read() as session:
+            scouts = session.scalars(select(Scout)).all()
+        self.tally["scouts"] += len(scouts)
+        rows = {row.key: row for row in self.world.launches()}
+        whole = Counter(self.fakes.catalogue(EXPERIMENT).list("defname: unknown"))
+        found = []
+        for scout in scouts:
+            self.tally[f"scout: {scout.state}"] += 1
+            rest = rows.get(naming.scout_rest_key(scout.submission_id))
+            if rest is None or rest.submission_id is None:
+                found.append(f"the files that scout {scout.submission_id} left were never launched")
+                continue
+            given = Counter(name for number in (scout.submission_id, rest.submission_id)
+                            for name in self._files(self.world.get(number)))
+            if given != whole:
+                found.append(f"scout {scout.submission_id} and its rest have {sorted(given.elements())}")
+        return found
 
     # ------------------------------------------------------------------------------------------ inside
 
@@ -570,8 +594,11 @@ class Story:
         if held:
             self._post(0, "launch_gate", {"act": "allow"}, who=self.superuser.username,
                        place=f"{EXPERIMENT}/{SUPERUSER}")
+        with self.world.core.db.read() as session:
+            under_way = set(session.scalars(select(Scout.submission_id).where(Scout.state == "waiting")))
         for row in self.world.launches(state="held"):
-            self._post(0, "held_launches_act", {"launch_id": row.launch_id, "act": "release"})
+            if row.scout_submission_id not in under_way:
+                self._post(0, "held_launches_act", {"launch_id": row.launch_id, "act": "release"})
         for number in self._numbers([Status.AWAITING_APPROVAL]):
             self._post(0, "submission_act", {"submission_id": number, "act": "approve"})
 
