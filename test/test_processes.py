@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 
 from poms.webservice import config, processes
 from poms.webservice.cli import main
 from poms.webservice.errors import ConfigurationError
+from poms.webservice.testing import postgresql
 from poms.webservice.testing.jobs import await_that
 
 LINE = "POMS is ready: http://127.0.0.1:"
@@ -26,14 +25,8 @@ LINE = "POMS is ready: http://127.0.0.1:"
 @pytest.fixture(scope="module")
 def own_database(postgresql_url):
     """A database for services that run by themselves."""
-    name = f"poms_processes_{os.getpid()}"
-    engine = create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    yield make_url(postgresql_url).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-    engine.dispose()
+    with postgresql.own_database(postgresql_url, "processes") as url:
+        yield url
 
 
 @pytest.fixture

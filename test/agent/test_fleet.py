@@ -6,7 +6,6 @@ nothing is launched twice, nothing owed is forgotten, nothing is stuck.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -18,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import text, update
 
 from poms.webservice import config, migrations
 from poms.webservice.backends import Backends
@@ -32,6 +30,7 @@ from poms.webservice.rules.statuses import FINAL, Status
 from poms.webservice.services import launching
 from poms.webservice.services.core import Core
 from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.testing import postgresql
 from poms.webservice.testing.jobs import await_that
 from poms.webservice.testing.world import CampaignMade, World, stage
 
@@ -227,14 +226,8 @@ class Fleet:
 @pytest.fixture
 def own_database(postgresql_url) -> Iterator[str]:
     """A database for services that run by themselves."""
-    name = f"poms_fleet_{os.getpid()}"
-    engine = create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    yield make_url(postgresql_url).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-    engine.dispose()
+    with postgresql.own_database(postgresql_url, "fleet") as url:
+        yield url
 
 
 @pytest.fixture

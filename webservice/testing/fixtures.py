@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, insert, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, event, insert, text
 
 from poms.webservice import config, migrations
 from poms.webservice.backends import Backends
@@ -50,7 +48,7 @@ def postgresql_server() -> Iterator[str | None]:
     """A server for this session, or the one that the environment names; None if there is no PostgreSQL."""
     given = os.environ.get(URL_VARIABLE)
     if given:
-        with _own_database(given) as url:
+        with postgresql.own_database(given, "test") as url:
             yield url
         return
     programs = postgresql.find_programs()
@@ -61,19 +59,6 @@ def postgresql_server() -> Iterator[str | None]:
         os.environ[URL_VARIABLE] = url
         yield url
         del os.environ[URL_VARIABLE]
-
-
-@contextmanager
-def _own_database(url: str) -> Iterator[str]:
-    """A database of this session's own on a server that is there, so that nothing else on it is touched."""
-    name = f"poms_test_{os.getpid()}"
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    yield make_url(url).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-    engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "shared_buffers=64MB",
          "deadlock_timeout=200ms", "log_min_messages=fatal", "autovacuum=off", "logging_collector=off")
@@ -69,6 +71,21 @@ def temporary_server(programs: Path) -> Iterator[str]:
         watcher.communicate()
 
 
+@contextmanager
+def own_database(server_url: str, purpose: str) -> Iterator[str]:
+    """An empty database on a server that is there, so that nothing else on it is touched; dropped at the end."""
+    name = f"poms_{purpose}_{os.getpid()}"
+    engine = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    try:
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+        engine.dispose()
+
+
 def _as_somebody_else() -> tuple[list[str], pwd.struct_passwd | None]:
     """PostgreSQL refuses to run as root: how to start it as an account without rights."""
     if os.geteuid() != 0:
@@ -102,8 +119,8 @@ def _await(process: subprocess.Popen[bytes], base: Path, port: int) -> None:
             return
         except psycopg2.OperationalError as error:
             if process.poll() is not None or time.monotonic() > deadline:
-                text = (base / "server.log").read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"the PostgreSQL server did not start: {error}\n{text}") from error
+                told = (base / "server.log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the PostgreSQL server did not start: {error}\n{told}") from error
             time.sleep(0.05)
 
 
