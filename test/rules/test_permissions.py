@@ -19,7 +19,7 @@ from poms.webservice.rules.permissions import (
 )
 
 ME, OTHER = 1, 2
-ACTIONS = ("view", "modify", "do", "create", "administer")
+ACTIONS = ("view", "modify", "do", "create", "appoint", "administer")
 
 # What is granted: (role, action) -> {(owner role, own or other's)}. Everything else is refused.
 ANYBODYS = {(role, who) for role in (ANALYSIS, PRODUCTION) for who in (ME, OTHER)}
@@ -38,6 +38,7 @@ GRANTED = {
     (SUPERUSER, "modify"): ANYBODYS,
     (SUPERUSER, "do"): ANYBODYS,
     (SUPERUSER, "create"): {(PRODUCTION, ME)},
+    (SUPERUSER, "appoint"): ANYBODYS,
 }
 
 

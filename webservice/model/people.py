@@ -44,7 +44,11 @@ class Experimenter(Base):
 
 
 class Membership(Base):
-    """The highest role a person holds in an experiment; an inactive one gives no rights at all."""
+    """The highest role a person holds in an experiment; an inactive one gives no rights at all.
+
+    ``source``, ``source_role`` and ``kept`` as in ``rules.memberships``; ``changed_by`` is a user name, or the name of
+    the outside list, "" before anybody kept a record of that.
+    """
 
     __tablename__ = "experiments_experimenters"
     __table_args__ = (
@@ -56,6 +60,11 @@ class Membership(Base):
     experiment: Mapped[str] = mapped_column(ForeignKey("experiments.experiment"), primary_key=True)
     active: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     role: Mapped[str] = mapped_column(Text, default="analysis", server_default="analysis")
+    source: Mapped[str] = mapped_column(Text, default="", server_default="")
+    source_role: Mapped[str] = mapped_column(Text, default="", server_default="")
+    kept: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    changed_by: Mapped[str] = mapped_column(Text, default="", server_default="")
+    changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     experimenter: Mapped[Experimenter] = relationship(back_populates="memberships")
 

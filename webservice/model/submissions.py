@@ -236,6 +236,9 @@ class Event(Base):
         Index(None, "campaign_id", "event_id"),
         Index(None, "campaign_stage_id", "event_id"),
         Index(None, "submission_id", "event_id"),
+        # Who was given which role is asked for years, among very many other events.
+        Index("ix_events_people", "experiment", "event_id", postgresql_where=text("kind = 'person.changed'"),
+              sqlite_where=text("kind = 'person.changed'")),
     )
 
     event_id: Mapped[int] = mapped_column(BigId, primary_key=True)

@@ -13,8 +13,9 @@ from typing import Literal
 ANALYSIS, SHIFTER, PRODUCTION, SUPERUSER = "analysis", "production-shifter", "production", "superuser"
 ROLES = (ANALYSIS, SHIFTER, PRODUCTION, SUPERUSER)
 
-Action = Literal["view", "modify", "do", "create", "administer"]
-"""``do``: launch, hold, release, remove, report. ``administer``: the service itself, root only."""
+Action = Literal["view", "modify", "do", "create", "appoint", "administer"]
+"""``do``: launch, hold, release, remove, report. ``appoint``: say who is in the experiment, and in which role.
+``administer``: the service itself, root only."""
 
 # Which roles a person may act in, given the role held.
 MAY_ACT_AS: dict[str, tuple[str, ...]] = {
@@ -58,6 +59,7 @@ _MATRIX: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {
     (SUPERUSER, "modify"): ((ANALYSIS, PRODUCTION), "any"),
     (SUPERUSER, "do"): ((ANALYSIS, PRODUCTION), "any"),
     (SUPERUSER, "create"): ((PRODUCTION,), "own"),
+    (SUPERUSER, "appoint"): ((ANALYSIS, PRODUCTION), "any"),
 }
 
 
