@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,13 +27,18 @@ STAGE_FIELDS = {
 """Keys of a campaign text, and the fields by which a new stage gets them."""
 
 
-class Making:
+class Making(ABC):
     """Methods on a ``connection``; a stage is named by its number or as ``campaign/stage``."""
 
     connection: Connection
 
+    @abstractmethod
     def stage_id(self, stage: str) -> int:
-        raise NotImplementedError
+        """The number of a stage."""
+
+    @abstractmethod
+    def campaign_id(self, name: str) -> int:
+        """The number of a campaign."""
 
     # --------------------------------------------------------------------------------- stages
 
@@ -170,9 +176,6 @@ class Making:
         ids = ",".join(str(self.campaign_id(name)) for name in names)
         return int(self.connection.json("delete_campaigns_tags", {
             "campaign_id": ids, "tag_id": number, "delete_unused_tag": "1"})["changed"])
-
-    def campaign_id(self, name: str) -> int:
-        raise NotImplementedError
 
 
 def _recoveries_text(recoveries: Sequence[tuple[str, Pairs]]) -> str:
