@@ -27,9 +27,9 @@ from poms.webservice.errors import BackendUnavailable
 from poms.webservice.model import CampaignStage, LoginSetup
 from poms.webservice.rules.permissions import SUPERUSER
 from poms.webservice.rules.statuses import FINAL, Status
-from poms.webservice.services import launching
+from poms.webservice.services import launch_requests
 from poms.webservice.services.core import Core
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.testing import postgresql
 from poms.webservice.testing.jobs import await_that
 from poms.webservice.testing.world import CampaignMade, World, stage
@@ -159,9 +159,9 @@ class Fleet:
             pool.submit(self.ask, key).add_done_callback(lambda future: future.result())
         with self.core.db.write() as session:
             for key in keys:
-                launching.owe(session, LaunchRequest(self.stage_id, f"owed {key}", "schedule"),
-                              stage=session.get_one(CampaignStage, self.stage_id),
-                              launcher_id=self.campaign.owner.experimenter_id, now=self.core.clock())
+                launch_requests.owe(session, LaunchRequest(self.stage_id, f"owed {key}", "schedule"),
+                                    stage=session.get_one(CampaignStage, self.stage_id),
+                                    launcher_id=self.campaign.owner.experimenter_id, now=self.core.clock())
 
     def agent_at(self, *, submitted: bool) -> int:
         """Wait until an agent is in the middle of a launch, before or after its jobs are in the queue; which one."""

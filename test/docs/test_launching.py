@@ -10,7 +10,8 @@ import pytest
 from poms.webservice.interfaces import JobState
 from poms.webservice.rules.scouting import parse_scout
 from poms.webservice.services import campaigns
-from poms.webservice.services.launching import LaunchRequest, launch
+from poms.webservice.services.launch_requests import LaunchRequest
+from poms.webservice.services.launching import launch
 
 PAGE = (Path(__file__).parents[2] / "docs" / "launching.md").read_text(encoding="utf-8")
 EXAMPLE = re.findall(r"^```ini campaign\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]

@@ -10,8 +10,8 @@ import pytest
 
 from poms.webservice.errors import PomsError
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import campaigns, holds, launches, launching, schedules
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services import campaigns, holds, launches, launching, preparing, schedules
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.testing.world import CampaignMade
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def test_parameters(world, recipe):
     shown = re.search(r"`(echo submit --dataset= [^`]*)`", PAGE)[1]
     request = LaunchRequest(made.stage("gen"), "one")
 
-    assert launching.preview(world.core, made.owner, request).plan.command == shown
+    assert preparing.preview(world.core, made.owner, request).plan.command == shown
     first, again = (launching.launch(world.core, made.owner, request) for _ in range(2))
     world.launch(made, "gen", test=True)
     world.work_on_launches()

@@ -12,7 +12,8 @@ from poms.webservice.interfaces import JobState
 from poms.webservice.model import RecoveryDecision
 from poms.webservice.rules.recovery_policies import parse_policy
 from poms.webservice.services import campaigns
-from poms.webservice.services.launching import LaunchRequest, launch
+from poms.webservice.services.launch_requests import LaunchRequest
+from poms.webservice.services.launching import launch
 from poms.webservice.testing.workload import Workload, asked_mb
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recovering.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from poms.plugins.local.catalogue.backend import LocalCatalogue
 from poms.webservice.interfaces import PluginContext
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import approvals, launches, launching, wrapup
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.testing.world import World, stage
 
 

@@ -8,8 +8,8 @@ from sqlalchemy import select
 from poms.webservice.errors import Conflict, NotFound
 from poms.webservice.model import CampaignStage
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import approvals, launching
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services import approvals, preparing
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.testing.world import stage
 
 
@@ -48,7 +48,7 @@ def test_a_gate_reached_through_a_dependency_waits(world):
 
 def test_a_preview_of_a_gate_shows_that_nothing_is_run(world, gated):
     """The command is the word by which clients know it."""
-    shown = launching.preview(world.core, gated.owner, LaunchRequest(gated.stage("check"), "k"))
+    shown = preparing.preview(world.core, gated.owner, LaunchRequest(gated.stage("check"), "k"))
 
     assert (shown.plan.command, shown.dataset) == ("await_approval", "raw")
 

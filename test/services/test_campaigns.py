@@ -22,7 +22,7 @@ from poms.webservice.model import (
 )
 from poms.webservice.rules.permissions import ANALYSIS, SHIFTER, SUPERUSER
 from poms.webservice.services import campaigns, editing, holds, launches, launching, schedules
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.testing.faults import Died
 
 CHAIN = (Path(__file__).parents[1] / "data" / "campaigns" / "chain.ini").read_text()

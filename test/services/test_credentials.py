@@ -10,8 +10,8 @@ from poms.webservice.interfaces import TransportResult
 from poms.webservice.model import Base, CampaignStage, Launch
 from poms.webservice.rules.permissions import ANALYSIS
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import credentials, housekeeping, launch_logs, launches, launching, uploads
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services import credentials, housekeeping, launch_logs, launches, preparing, uploads
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.services.pages.launches import agents_page
 from poms.webservice.testing.fixtures import make_service
 from poms.webservice.testing.world import World, stage
@@ -105,7 +105,7 @@ def test_the_preview_shows_what_is_lacking(world, fake):
     campaign = world.campaign_with(stage("gen"))
     request = LaunchRequest(stage_id=campaign.stage("gen"), key="k")
 
-    prepared = launching.preview(world.core, campaign.owner, request)
+    prepared = preparing.preview(world.core, campaign.owner, request)
 
     assert prepared.hold_reason == REMEDY
     assert prepared.plan.command
@@ -272,7 +272,7 @@ def test_without_a_source_only_the_sandbox_goes_along(database, tmp_path, clock)
     made = make_service(database, tmp_path, clock, text="analysis_launch_hosts = localhost")
     world = World(made.core, made.fakes)
     ana = world.person("ana", ANALYSIS)
-    plan = launching.preview(world.core, ana, LaunchRequest(stage_id=world.campaign_with(
+    plan = preparing.preview(world.core, ana, LaunchRequest(stage_id=world.campaign_with(
         stage("ana", vo_role="Analysis"), owner=ana).stage("ana"), key="k")).plan
 
     given = credentials.issue(world.core, plan)

@@ -15,7 +15,7 @@ from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Launch, Membership
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER, SUPERUSER
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import holds, jobs, launch_logs, launches, launching
+from poms.webservice.services import holds, jobs, launch_logs, launch_requests, launches, preparing
 from poms.webservice.testing import statements
 from poms.webservice.testing.faults import Died
 from poms.webservice.testing.world import stage
@@ -350,7 +350,7 @@ def test_jobs_that_appear_after_all_are_taken_up(world, campaign, clock):
 
 
 def _plan_of(world, number):
-    return launching.plan_from_document(world.launches(submission_id=number)[0].plan, 1)
+    return preparing.plan_from_document(world.launches(submission_id=number)[0].plan, 1)
 
 
 # --------------------------------------------------------------------------------------- owed launches
@@ -359,8 +359,9 @@ def _plan_of(world, number):
 def _owe(world, campaign, **request):
     with world.core.db.write() as session:
         row = session.get_one(CampaignStage, campaign.stage("gen"))
-        launching.owe(session, launching.LaunchRequest(campaign.stage("gen"), "owed-1", "dependency", **request),
-                      stage=row, launcher_id=campaign.owner.experimenter_id, now=world.core.clock())
+        asked = launch_requests.LaunchRequest(campaign.stage("gen"), "owed-1", "dependency", **request)
+        launch_requests.owe(session, asked, stage=row, launcher_id=campaign.owner.experimenter_id,
+                            now=world.core.clock())
 
 
 def test_an_owed_launch_is_settled_and_submitted(world, campaign):
@@ -673,7 +674,7 @@ def test_a_refusal_because_an_earlier_attempt_came_first_adopts_its_jobs(world, 
 def _plan(world, number):
     with world.core.db.read() as session:
         row = session.scalar(select(Launch).where(Launch.submission_id == number))
-    return launching.plan_from_document(row.plan, 1)
+    return preparing.plan_from_document(row.plan, 1)
 
 
 def test_held_launches_are_released_at_a_rate(world, clock):
@@ -701,9 +702,9 @@ def _owe_all(world, campaign, count, stage_name="gen", **request):
     with world.core.db.write() as session:
         for number in range(count):
             key = f"owed:{stage_name}:{request.get('note')}:{number}"
-            launching.owe(session, launching.LaunchRequest(campaign.stage(stage_name), key, "schedule", **request),
-                          stage=session.get_one(CampaignStage, campaign.stage(stage_name)),
-                          launcher_id=campaign.owner.experimenter_id, now=world.core.clock())
+            asked = launch_requests.LaunchRequest(campaign.stage(stage_name), key, "schedule", **request)
+            launch_requests.owe(session, asked, stage=session.get_one(CampaignStage, campaign.stage(stage_name)),
+                                launcher_id=campaign.owner.experimenter_id, now=world.core.clock())
 
 
 def test_owed_launches_are_settled_together(world, campaign):

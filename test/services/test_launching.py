@@ -22,8 +22,9 @@ from poms.webservice.model import (
 )
 from poms.webservice.rules.permissions import ANALYSIS, SHIFTER
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import launches, launching
-from poms.webservice.services.launching import LaunchRequest, NoMoreSplits
+from poms.webservice.services import launches, preparing
+from poms.webservice.services.launch_requests import LaunchRequest
+from poms.webservice.services.splits import NoMoreSplits
 from poms.webservice.testing.world import stage
 
 HOSTILE = ["it's", 'a "quoted" name', "$(touch x) `id`", "two\nlines", "Größe 東京 🛰", "%(experimenter)s", "100%",
@@ -316,13 +317,13 @@ def test_a_preview_is_the_launch_without_writing(world):
     world.catalogue().dataset("raw", 4)
     before = world.catalogue().definitions()
 
-    shown = launching.preview(world.core, campaign.owner, LaunchRequest(campaign.stage("gen"), "k"))
+    shown = preparing.preview(world.core, campaign.owner, LaunchRequest(campaign.stage("gen"), "k"))
     assert _nothing_written(world.core)
     assert world.catalogue().definitions() == before
     outcome = world.launch(campaign, "gen")
 
     stored = world.launches()[0].plan
-    assert shown.plan_for(outcome.submission_id) == launching.plan_from_document(stored, 1)
+    assert shown.plan_for(outcome.submission_id) == preparing.plan_from_document(stored, 1)
 
 
 # ------------------------------------------------------------------------------------------- refusals
@@ -411,7 +412,7 @@ def test_hostile_texts_are_data(world, text):
                                    name=text)
 
     number = world.launch(campaign, "gen").submission_id
-    plan = launching.plan_from_document(world.launches()[0].plan, 1)
+    plan = preparing.plan_from_document(world.launches()[0].plan, 1)
 
     assert plan.command.endswith(f"--title={text}")
     assert dict(plan.environment)["POMS4_CAMPAIGN_NAME"] == text.replace(" ", "_")
@@ -423,7 +424,7 @@ def test_what_launch_scripts_are_told(world):
     campaign = world.campaign_with(stage("gen"), stage("reco", after="gen"), name="my campaign")
     number = world.launch(campaign, "gen").submission_id
 
-    told = dict(launching.plan_from_document(world.launches()[0].plan, 1).environment)
+    told = dict(preparing.plan_from_document(world.launches()[0].plan, 1).environment)
 
     assert told | {"POMS_TASK_ID": str(number), "POMS_NUM_DEPENDENCIES": "1", "POMS_LAUNCHER": "samdevowner",
                    "POMS4_CAMPAIGN_STAGE_NAME": "gen", "POMS_CAMPAIGN_NAME": "my_campaign__gen",

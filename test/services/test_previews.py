@@ -12,7 +12,18 @@ from poms.webservice.errors import Invalid, NotAllowed, NotFound
 from poms.webservice.interfaces import JobState, LaunchPlan
 from poms.webservice.model import Base, Campaign, CampaignStage, Membership
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER
-from poms.webservice.services import blocks, campaigns, holds, launching, previews, schedules, stage_texts, wrapup
+from poms.webservice.services import (
+    blocks,
+    campaigns,
+    holds,
+    launch_requests,
+    launching,
+    preparing,
+    previews,
+    schedules,
+    stage_texts,
+    wrapup,
+)
 from poms.webservice.testing.workload import Workload, needs
 from poms.webservice.testing.world import stage
 
@@ -37,7 +48,7 @@ def nothing_changes(world):
 
 def launched_text(world, row, foreseen):
     """What was really stored to be run, with the definitions that were really made for it."""
-    plan = launching.plan_from_document(row.plan, 1)
+    plan = preparing.plan_from_document(row.plan, 1)
     made = tuple((name, world.catalogue().definition(name)) for name, _ in foreseen.defines)
     return previews.text_of(plan, made)
 
@@ -69,7 +80,7 @@ def test_a_launch_by_hand_is_what_its_preview_said(world, split):
     """Names of datasets, queries, environment and command are the same byte for byte."""
     world.catalogue().dataset("raw", 10, run=7)
     campaign = world.campaign_with(stage("gen", dataset="raw", split=split, parameters=PARAMETERS, setup="source me"))
-    request = launching.by_hand(campaign.stage("gen"), "form1")
+    request = launch_requests.by_hand(campaign.stage("gen"), "form1")
     with nothing_changes(world):
         shown = previews.of_launch(world.core, campaign.owner, request)
 
@@ -88,7 +99,7 @@ def test_a_slice_that_is_frozen_has_the_name_and_files_that_were_shown(world, sp
     world.catalogue().dataset("raw", 10, run=7)
     campaign = world.campaign_with(stage("gen", dataset="raw", split=split))
     for key in ("first", "second")[:2 if split == "drainingn(3)" else 1]:
-        request = launching.by_hand(campaign.stage("gen"), key)
+        request = launch_requests.by_hand(campaign.stage("gen"), key)
         with nothing_changes(world):
             shown = previews.of_launch(world.core, campaign.owner, request)
         promised = world.catalogue().list(shown.defines[0][1])
@@ -96,7 +107,7 @@ def test_a_slice_that_is_frozen_has_the_name_and_files_that_were_shown(world, sp
         launching.launch(world.core, campaign.owner, request)
 
         (row,) = world.launches(key=request.key)
-        assert previews.text_of(launching.plan_from_document(row.plan, 1)) == \
+        assert previews.text_of(preparing.plan_from_document(row.plan, 1)) == \
             previews.text_of(shown.prepared.plan_for(row.submission_id))
         assert files_of(world, row.plan["dataset"]) == promised
 
@@ -106,7 +117,7 @@ def test_the_next_slices_are_shown(world):
     world.catalogue().dataset("raw", 7)
     campaign = world.campaign_with(stage("gen", dataset="raw", split="nfiles(3)"))
     with nothing_changes(world):
-        shown = previews.of_launch(world.core, campaign.owner, launching.by_hand(campaign.stage("gen"), "k"))
+        shown = previews.of_launch(world.core, campaign.owner, launch_requests.by_hand(campaign.stage("gen"), "k"))
 
     taken = []
     for number in range(3):
@@ -121,7 +132,7 @@ def test_the_next_slices_are_shown(world):
 def test_the_same_form_shows_that_it_was_sent(world):
     """Looking again at what was launched under a key says so, instead of promising it once more."""
     campaign = world.campaign_with(stage("gen"))
-    request = launching.by_hand(campaign.stage("gen"), "form1")
+    request = launch_requests.by_hand(campaign.stage("gen"), "form1")
     outcome = launching.launch(world.core, campaign.owner, request)
 
     shown = previews.of_launch(world.core, campaign.owner, request)
@@ -134,7 +145,7 @@ def test_why_a_launch_would_be_held_is_told_with_what_it_would_be(world):
     """A held stage shows the reason and the whole command; launching it keeps it."""
     campaign = world.campaign_with(stage("gen"))
     holds.hold_stages(world.core, campaign.owner, [campaign.stage("gen")], hold=True, reason="new calibration")
-    request = launching.by_hand(campaign.stage("gen"), "k")
+    request = launch_requests.by_hand(campaign.stage("gen"), "k")
     with nothing_changes(world):
         shown = previews.of_launch(world.core, campaign.owner, request)
 
@@ -155,7 +166,7 @@ def test_what_would_not_be_launched_says_why(world, columns, what, word):
     world.catalogue().dataset("raw", 3)
     campaign = world.campaign_with(stage("gen", **columns))
     with nothing_changes(world):
-        shown = previews.of_launch(world.core, campaign.owner, launching.by_hand(campaign.stage("gen"), "k"))
+        shown = previews.of_launch(world.core, campaign.owner, launch_requests.by_hand(campaign.stage("gen"), "k"))
 
     assert shown.what == what
     assert word in shown.why
@@ -168,7 +179,7 @@ def test_a_silent_catalogue_is_said_and_nothing_is_guessed(world):
     campaign = world.campaign_with(stage("gen", dataset="raw"))
     world.catalogue().fail("definition")
 
-    shown = previews.of_launch(world.core, campaign.owner, launching.by_hand(campaign.stage("gen"), "k"))
+    shown = previews.of_launch(world.core, campaign.owner, launch_requests.by_hand(campaign.stage("gen"), "k"))
 
     assert (shown.what, shown.input) == ("launch", None)
     assert shown.input_unknown
@@ -179,7 +190,7 @@ def test_files_of_a_large_dataset_are_counted_and_only_the_first_listed(world):
     world.catalogue().dataset("raw", 500)
     campaign = world.campaign_with(stage("gen", dataset="raw", parameters=[["-Osubmit.N=", "12"]]))
 
-    shown = previews.of_launch(world.core, campaign.owner, launching.by_hand(campaign.stage("gen"), "k"))
+    shown = previews.of_launch(world.core, campaign.owner, launch_requests.by_hand(campaign.stage("gen"), "k"))
 
     assert (shown.input.count, len(shown.input.first), shown.jobs) == (500, previews.FIRST_FILES, 12)
 
@@ -246,7 +257,7 @@ def test_a_stage_of_another_experiment_is_not_shown(world):
     stranger = world.person("eve", experiment="nova")
 
     with pytest.raises(NotFound):
-        previews.of_launch(world.core, stranger, launching.by_hand(campaign.stage("gen"), "k"))
+        previews.of_launch(world.core, stranger, launch_requests.by_hand(campaign.stage("gen"), "k"))
 
 
 # -------------------------------------------------------------------------------------- recoveries
@@ -485,7 +496,7 @@ def typed(world):
     assert result.problems == ()
     numbers = {name: number for number, name in result.stages}
     holds.hold_stages(world.core, owner, [numbers["gen"]], hold=True)
-    held = launching.launch(world.core, owner, launching.by_hand(numbers["gen"], "waits"))
+    held = launching.launch(world.core, owner, launch_requests.by_hand(numbers["gen"], "waits"))
     holds.hold_stages(world.core, owner, [numbers["gen"]], hold=False)
     return owner, result.campaign_id, numbers, held.launch_id
 
@@ -494,11 +505,11 @@ def assert_effects_are_real(world, owner, effects, save):
     """What was shown of each stage's next launch, before and after, is what its preview is before and after."""
     nexts = [effect for effect in effects if effect.launch_id is None]
     for effect, side in ((effect, effect.before) for effect in nexts):
-        now = previews.of_launch(world.core, owner, launching.by_hand(effect.stage.campaign_stage_id, "preview"))
+        now = previews.of_launch(world.core, owner, launch_requests.by_hand(effect.stage.campaign_stage_id, "preview"))
         assert now.text == side.text
     save()
     for effect in nexts:
-        request = launching.by_hand(effect.stage.campaign_stage_id, "preview")
+        request = launch_requests.by_hand(effect.stage.campaign_stage_id, "preview")
         launching.launch(world.core, owner, request)
         if effect.after.what == "launch":
             assert_kept(world, effect.after)
@@ -534,7 +545,7 @@ def test_a_change_of_one_stage_leaves_the_others_alone(world, typed):
 def test_another_split_begins_at_its_start_in_the_preview(world, typed):
     """As saving it does: the position of the old split counts no more."""
     owner, _, numbers, _ = typed
-    launching.launch(world.core, owner, launching.by_hand(numbers["gen"], "first"))
+    launching.launch(world.core, owner, launch_requests.by_hand(numbers["gen"], "first"))
     with nothing_changes(world):
         _, effects = previews.of_text(world.core, owner, TEXT.replace("nfiles(2)", "nfiles(3)").encode())
 

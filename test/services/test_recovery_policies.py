@@ -12,8 +12,8 @@ from poms.webservice.errors import Conflict, NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, RecoveryDecision, RecoveryFile, RecoveryRound
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import jobs, launching, policies, recoveries, wrapup
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services import jobs, policies, preparing, recoveries, wrapup
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.testing.fixtures import make_service
 from poms.webservice.testing.workload import Workload, asked_mb, exits, needs
 from poms.webservice.testing.world import World, stage
@@ -315,7 +315,7 @@ def test_later_launches_begin_with_what_most_needed(world, campaign):
     first(world, work, made)
     work.until_done()
 
-    shown = launching.preview(world.core, made.owner, LaunchRequest(made.stage("gen"), "look"))
+    shown = preparing.preview(world.core, made.owner, LaunchRequest(made.stage("gen"), "look"))
     world.submission(made, "gen", dataset_override="raw")
 
     assert asked_mb(world.batch.accepted[-1].plan) == 1500
@@ -332,7 +332,7 @@ def test_what_was_learned_can_be_forgotten(world, campaign):
 
     assert policies.forget(world.core, made.owner, made.stage("gen")) == 2
 
-    shown = launching.preview(world.core, made.owner, LaunchRequest(made.stage("gen"), "look"))
+    shown = preparing.preview(world.core, made.owner, LaunchRequest(made.stage("gen"), "look"))
     assert asked_mb(shown.plan) == 1000
 
 
@@ -344,7 +344,7 @@ def test_learned_values_keep_below_a_lower_limit(world, campaign):
     work.until_done()
     world.change(CampaignStage, made.stage("gen"), recovery_policy="when hold 34: memory x2\nmemory at most 1200MB")
 
-    shown = launching.preview(world.core, made.owner, LaunchRequest(made.stage("gen"), "look"))
+    shown = preparing.preview(world.core, made.owner, LaunchRequest(made.stage("gen"), "look"))
 
     assert asked_mb(shown.plan) == 1200
 

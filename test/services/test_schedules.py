@@ -16,7 +16,7 @@ from sqlalchemy import select
 from poms.webservice.errors import Invalid, NotAllowed, NotFound
 from poms.webservice.model import CampaignStage, Experimenter, Membership, Schedule
 from poms.webservice.rules.permissions import ANALYSIS, SHIFTER, SUPERUSER
-from poms.webservice.services import campaigns, holds, launches, launching, schedules
+from poms.webservice.services import campaigns, holds, launch_requests, launches, preparing, schedules
 from poms.webservice.testing.faults import Died
 from poms.webservice.testing.fixtures import make_service
 from poms.webservice.testing.world import World, stage
@@ -524,7 +524,7 @@ def test_a_stage_taken_out_of_its_campaign_is_not_launched(world, clock, hourly)
 
 def test_preview_and_launch_are_the_same_launch(world, campaign, clock, hourly):
     """What a scheduled launch will do is what the preview of the stage shows."""
-    shown = launching.preview(world.core, campaign.owner, launching.LaunchRequest(hourly, "", kind="schedule"))
+    shown = preparing.preview(world.core, campaign.owner, launch_requests.LaunchRequest(hourly, "", kind="schedule"))
     clock.advance(hours=1)
     look(world)
     world.work_on_launches()

@@ -14,8 +14,8 @@ from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Delivery, JobType, Scout
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import holds, launches, launching, scout_verdicts
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services import holds, launches, launching, preparing, scout_verdicts
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.services.pages import campaigns as campaign_pages
 from poms.webservice.services.pages import home as home_pages
 from poms.webservice.services.pages import launches as launch_pages
@@ -186,7 +186,7 @@ def test_other_launches_wait_for_the_scout(world):
 def test_of_two_launches_at_once_one_sends_the_scout(world):
     """The other finds, when it is stored, that it was overtaken, and waits."""
     made = made_of(world)
-    late = launching.prepare(world.core, made.owner, LaunchRequest(made.stage("reco"), "late"))
+    late = preparing.prepare(world.core, made.owner, LaunchRequest(made.stage("reco"), "late"))
     number = world.submission(made, "reco")
     assert late.scout.files == tuple(files_of(world, number))
 
@@ -635,7 +635,7 @@ def test_a_preview_tells_what_goes_ahead(world):
     request = LaunchRequest(made.stage("reco"), "same")
 
     page = launch_pages.preview_page(world.core, made.owner, url, made.stage("reco"))
-    shown = launching.preview(world.core, made.owner, request)
+    shown = preparing.preview(world.core, made.owner, request)
     assert world.catalogue().definitions() == before
     number = launching.launch(world.core, made.owner, request).submission_id
 

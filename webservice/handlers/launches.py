@@ -10,8 +10,17 @@ from poms.webservice.handlers.lists import BULK, EXPORT, as_file, would_do
 from poms.webservice.handlers.params import choice, count, flag, loose_flag, number, numbers, text
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import campaigns, holds, launch_logs, launches, launching, lookups, permissions
-from poms.webservice.services.launching import Outcome
+from poms.webservice.services import (
+    campaigns,
+    holds,
+    launch_logs,
+    launch_requests,
+    launches,
+    launching,
+    lookups,
+    permissions,
+)
+from poms.webservice.services.launch_requests import Outcome
 from poms.webservice.services.pages import bulk
 from poms.webservice.services.pages import launches as launch_pages
 from poms.webservice.services.undos import Change
@@ -52,7 +61,7 @@ def launch_campaign(call: Call) -> Answer:
 def launch(call: Call, stage_id: int, *, dataset: str = "", test: bool = False, note: str = "",
            overrides: tuple[tuple[str, str], ...] = ()) -> Outcome:
     """One launch by hand; the same form sent twice launches once."""
-    return launching.launch(call.core, call.actor, launching.by_hand(
+    return launching.launch(call.core, call.actor, launch_requests.by_hand(
         stage_id, call.request_key, dataset=dataset, test=test, note=note, overrides=overrides))
 
 

@@ -13,8 +13,8 @@ from poms.webservice.handlers.launches import launched
 from poms.webservice.handlers.legacy import read_pairs, recovery_numbers
 from poms.webservice.handlers.params import lines, loose_flag, number, number_or_name, numbers, text, texts
 from poms.webservice.handlers.routing import Need, Routes
-from poms.webservice.services import launches, launching, lookups, project_progress, wrapup
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services import launches, launching, lookups, preparing, project_progress, wrapup
+from poms.webservice.services.launch_requests import LaunchRequest
 
 routes = Routes()
 VIEW = Need("view", "experiment")
@@ -48,7 +48,7 @@ def _recovery_kind(call: Call) -> str:
 def launch_jobs_commands(call: Call) -> Answer:
     """What a launch would run, and where; nothing is written."""
     stage_id = call.item("campaign_stage_id").campaign_stage_id
-    prepared = launching.preview(call.core, call.actor, LaunchRequest(
+    prepared = preparing.preview(call.core, call.actor, LaunchRequest(
         stage_id=stage_id, key=f"commands:{stage_id}", kind="test" if call["test_launch"] else "manual",
         test=call["test_launch"], dataset_override=call["dataset_override"],
         param_overrides=read_pairs(call["param_overrides"])))

@@ -15,7 +15,7 @@ from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page
 from poms.webservice.handlers.params import count, flag, number, numbers, text, upload
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules import schedule as recurrence
-from poms.webservice.services import campaigns, launching, previews
+from poms.webservice.services import campaigns, launch_requests, launching, previews
 from poms.webservice.services.pages import previews as preview_pages
 from poms.webservice.services.previews import Effect
 
@@ -75,7 +75,7 @@ def launch_stages(call: Call) -> Answer:
     stages = {stage.campaign_stage_id: stage for stage in call.items["campaign_stage_id"]}
     previews.require_few(stages)
     for stage in stages.values():
-        request = launching.by_hand(stage.campaign_stage_id, call.request_key, test=call["test"])
+        request = launch_requests.by_hand(stage.campaign_stage_id, call.request_key, test=call["test"])
         try:
             outcome = launching.launch(call.core, call.actor, request)
         except PomsError as condition:

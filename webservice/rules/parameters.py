@@ -16,6 +16,11 @@ Pairs = Sequence[Sequence[str]]
 _PERCENT = re.compile(r"%(?:\((?P<name>[^)]*)\)(?P<kind>.?)|(?P<literal>%)|(?P<wrong>.?))", re.DOTALL)
 
 
+def given(text: str | None) -> str:
+    """A stored text; "" also where it is the word by which older clients say that there is none."""
+    return "" if text is None or text.strip() in ("", "None", "none") else text
+
+
 def merge(*lists: Pairs) -> list[tuple[str, str]]:
     """One ordered list: a later value replaces an earlier one of the same key, in its place."""
     merged: dict[str, str] = {}

@@ -38,9 +38,9 @@ from poms.webservice.rules.campaign_text import model as spec
 from poms.webservice.rules.campaign_text import parse
 from poms.webservice.rules.campaign_text.checking import Examination, check_name, examine
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import events, launching, schedules
+from poms.webservice.services import events, launch_requests, launching, schedules
 from poms.webservice.services.core import Core
-from poms.webservice.services.launching import LaunchRequest, Outcome
+from poms.webservice.services.launch_requests import LaunchRequest, Outcome
 from poms.webservice.services.rehearsals import Look, TakenBack
 from poms.webservice.services.undos import UNKEPT, Change
 
@@ -331,7 +331,7 @@ def request_for(campaign_id: int, stages: Mapping[int, str], leading: Sequence[i
                       f"{': ' + names if names else ''}. Choose one.", field="campaign_stage_id")
     if stage_id is not None and stage_id not in stages:
         raise NotFound(f"There is no stage {stage_id} in campaign {campaign_id}.")
-    return launching.by_hand(leading[0] if stage_id is None else stage_id, request_key, test=test)
+    return launch_requests.by_hand(leading[0] if stage_id is None else stage_id, request_key, test=test)
 
 
 def diff_lines(old: str, new: str) -> list[dict[str, str]]:

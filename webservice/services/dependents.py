@@ -22,7 +22,7 @@ from poms.webservice.rules.sam_queries import split_patterns
 from poms.webservice.rules.start_when import StartWhen, parse_start
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services.core import Core
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services.launch_requests import LaunchRequest
 
 if TYPE_CHECKING:
     from poms.webservice.services.wrapup import Candidate

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from poms.webservice.model import CampaignStage, Launch
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import launches, launching, tasks
+from poms.webservice.services import launch_gates, launches, tasks
 from poms.webservice.services.core import Core
 
 LOOKED_AT = 200
@@ -29,7 +29,7 @@ def release_oldest(core: Core, actor: Actor) -> int | None:
             .join(CampaignStage, CampaignStage.campaign_stage_id == Launch.campaign_stage_id)
             .where(Launch.state == "held").order_by(Launch.launch_id).limit(LOOKED_AT)).all()
         free = [(row.launch_id, row.experiment) for row, stage in rows
-                if not launching.held_because(session, stage)]
+                if not launch_gates.held_because(session, stage)]
     for launch_id, experiment in free[:1]:
         if launches.release_held(core, actor.username, [launch_id], experiment):
             return launch_id

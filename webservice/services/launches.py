@@ -44,7 +44,17 @@ from poms.webservice.rules import shell
 from poms.webservice.rules.hiding import Hider
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import FINAL, Status
-from poms.webservice.services import credentials, events, launch_logs, launching, scouts, submissions
+from poms.webservice.services import (
+    credentials,
+    events,
+    launch_gates,
+    launch_logs,
+    launching,
+    preparing,
+    scouts,
+    splits,
+    submissions,
+)
 from poms.webservice.services.core import Core
 from poms.webservice.services.credentials import Given
 from poms.webservice.services.undos import UNKEPT, Change
@@ -186,7 +196,7 @@ def settle(core: Core, claims: Sequence[Claim], *, keep: Claim | None = None) ->
 def _conclude(core: Core, claimed: Claim, condition: PomsError) -> str:
     """Record why a launch cannot go on now: it is tried again, or shown to a person. Raises what nobody foresaw."""
     match condition:
-        case launching.NoMoreSplits():
+        case splits.NoMoreSplits():
             return _give_up(core, claimed, "skipped", str(condition), "split.end")
         case BackendUnavailable():
             return _try_again(core, claimed, str(condition))
@@ -211,7 +221,7 @@ def release_held(core: Core, actor_name: str, launch_ids: Iterable[int], experim
     now, count, kept = core.clock(), 0, ""
     with core.db.write() as session:
         for row in _held_rows(session, launch_ids, experiment):
-            still = launching.held_because(session, session.get_one(CampaignStage, row.campaign_stage_id)) \
+            still = launch_gates.held_because(session, session.get_one(CampaignStage, row.campaign_stage_id)) \
                 or scouts.still_waits(session, row)
             if still:
                 row.hold_reason = kept = still
@@ -309,7 +319,7 @@ def _submit(core: Core, claimed: Claim, stop: StopSignal | None) -> str:
         if attempt >= MAX_FAILURES:
             return _give_up(core, claimed, "failed", f"{attempt} attempts left no jobs in the batch system; "
                             "the launch log says more", "launch.failed")
-    plan = launching.plan_from_document(document, attempt + 1)
+    plan = preparing.plan_from_document(document, attempt + 1)
     try:
         given = credentials.issue(core, plan)
     except (CredentialsLacking, BackendUnavailable) as lacking:

@@ -22,7 +22,7 @@ from poms.webservice.interfaces import LaunchPlan, StopSignal, TransportResult
 from poms.webservice.model import LoginSetup, LoginSetupTest
 from poms.webservice.rules import naming, parameters, permissions, shell
 from poms.webservice.rules.permissions import ANALYSIS, Actor
-from poms.webservice.services import credentials, events, launch_logs, launching
+from poms.webservice.services import credentials, events, launch_logs, preparing
 from poms.webservice.services.core import Core
 from poms.webservice.services.credentials import Given
 from poms.webservice.services.launch_logs import LogPiece
@@ -169,7 +169,7 @@ def work_on(core: Core, claimed: TestClaim, *, stop: StopSignal | None = None) -
     """Run a claimed test to its end; its state. A test that was stopped with its agent waits for another one."""
     with core.db.read() as session:
         row = session.get_one(LoginSetupTest, claimed.test_id)
-    plan = launching.plan_from_document(row.plan, 1)
+    plan = preparing.plan_from_document(row.plan, 1)
     try:
         state, message, exit_status = _run(core, plan, row.log_name or "", stop)
     except (PomsError, OSError) as problem:

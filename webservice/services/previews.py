@@ -21,11 +21,22 @@ from poms.webservice.model import Campaign, CampaignStage, Launch, Schedule
 from poms.webservice.rules import jobsub_options, permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import campaigns, dependents, launching, schedules, stage_texts, wrapup
+from poms.webservice.services import (
+    campaigns,
+    dependents,
+    launch_gates,
+    launch_requests,
+    preparing,
+    schedules,
+    splits,
+    stage_texts,
+    wrapup,
+)
 from poms.webservice.services.blocks import Kind
 from poms.webservice.services.campaigns import SaveResult
 from poms.webservice.services.core import Core
-from poms.webservice.services.launching import Found, LaunchRequest, Pairs, Prepared
+from poms.webservice.services.launch_requests import LaunchRequest, Pairs
+from poms.webservice.services.preparing import Found, Prepared
 from poms.webservice.services.recoveries import Group, describe
 from poms.webservice.services.rehearsals import Look
 from poms.webservice.services.wrapup import Candidate
@@ -113,7 +124,7 @@ def text_of(plan: LaunchPlan, defines: Pairs = ()) -> str:
 def of_launch(core: Core, actor: Actor, request: LaunchRequest, *, slices: int = NEXT_SLICES) -> Foreseen:
     """What ``launching.launch`` would do with this request. Raises NotFound."""
     with core.db.read() as session:
-        found = launching.look_up(session, launching.load_stage(session, request.stage_id, actor.experiment))
+        found = preparing.look_up(session, preparing.load_stage(session, request.stage_id, actor.experiment))
     return _foresee(core, actor, request, found, slices=slices)
 
 
@@ -128,7 +139,7 @@ def of_stages(core: Core, actor: Actor, stage_ids: Sequence[int], request_key: s
               test: bool = False) -> list[Foreseen]:
     """The launches of several stages, in the order given. Raises Invalid for too many."""
     require_few(stage_ids)
-    return [of_launch(core, actor, launching.by_hand(number, request_key, test=test))
+    return [of_launch(core, actor, launch_requests.by_hand(number, request_key, test=test))
             for number in dict.fromkeys(stage_ids)]
 
 
@@ -218,10 +229,10 @@ def _owed(core: Core, candidate: Candidate, request: LaunchRequest, held_because
     """A launch in the name of the person who launched the original."""
     request, original = replace(request, role=candidate.role), candidate.original
     with core.db.read() as session:
-        stage = launching.load_stage(session, request.stage_id, original.experiment)
-        found = launching.look_up(session, stage)
+        stage = preparing.load_stage(session, request.stage_id, original.experiment)
+        found = preparing.look_up(session, stage)
         try:
-            actor = launching.act_for(session, original.creator, stage, request.role)
+            actor = launch_gates.act_for(session, original.creator, stage, request.role)
         except NotAllowed as refused:
             return Foreseen(request, stage, "refuse", str(refused), occasion)
     foreseen = replace(_foresee(core, actor, request, found), occasion=occasion)
@@ -240,8 +251,8 @@ def of_schedule(core: Core, actor: Actor, stage_id: int, *, cron: str = "", runs
     """
     zone = core.settings.experiment(actor.experiment).time_zone
     with core.db.read() as session:
-        stage = launching.load_stage(session, stage_id, actor.experiment)
-        found = launching.look_up(session, stage)
+        stage = preparing.load_stage(session, stage_id, actor.experiment)
+        found = preparing.look_up(session, stage)
         row = session.get(Schedule, stage_id)
         if row is None and not cron:
             return []
@@ -250,7 +261,7 @@ def of_schedule(core: Core, actor: Actor, stage_id: int, *, cron: str = "", runs
         launcher = row.launcher if row is not None else actor.experimenter_id
         clears = schedules.clears(row, stage) if row is not None else stage.default_clear_cronjob
         try:
-            launching_as = launching.act_for(session, launcher, stage)
+            launching_as = launch_gates.act_for(session, launcher, stage)
         except NotAllowed as refused:
             return [Foreseen(schedules.request_at(stage_id, moment, ""), stage, "refuse", str(refused),
                              "schedule", at=moment) for moment in moments]
@@ -262,7 +273,7 @@ def _runs(core: Core, actor: Actor, found: Found, requests: Sequence[LaunchReque
           clears: bool) -> list[Foreseen]:
     """One for each run; the end of the split ends the list where it ends the schedule."""
     try:
-        pieces = launching.slices_at(core, found.stage, list(zip(moments, requests, strict=True)))
+        pieces = splits.at_moments(core, found.stage, list(zip(moments, requests, strict=True)))
     except PomsError as condition:
         return [replace(_stopped(request, found.stage, condition), at=moment, launcher=actor.username)
                 for request, moment in zip(requests, moments, strict=True)]
@@ -367,7 +378,7 @@ def _founds(session: Session, actor: Actor, *where: ColumnElement[bool]) -> dict
         select(CampaignStage.campaign_stage_id).where(CampaignStage.experiment == actor.experiment, *where)
         .order_by(CampaignStage.campaign_id, CampaignStage.position, CampaignStage.campaign_stage_id)
         .limit(MOST_STAGES)).all()
-    found = {number: launching.look_up(session, launching.load_stage(session, number, actor.experiment))
+    found = {number: preparing.look_up(session, preparing.load_stage(session, number, actor.experiment))
              for number in numbers}
     session.expunge_all()
     return found
@@ -381,7 +392,7 @@ def of_change(core: Core, actor: Actor, before: Mapping[int, Found], after: Mapp
     numbers = list(dict.fromkeys([*after, *before]))[:MOST_STAGES]
     effects = []
     for number in numbers:
-        request = launching.by_hand(number, "preview")
+        request = launch_requests.by_hand(number, "preview")
         effects.append(Effect(*(_foresee(core, actor, request, side[number]) if number in side else None
                                 for side in (before, after))))
     for row in _waiting(core, numbers):
@@ -404,7 +415,7 @@ def _waiting(core: Core, stage_ids: Sequence[int]) -> list[Launch]:
 def _as_launcher(core: Core, row: Launch, request: LaunchRequest, found: Found) -> Foreseen:
     with core.db.read() as session:
         try:
-            actor = launching.act_for(session, row.launcher, found.stage, request.role)
+            actor = launch_gates.act_for(session, row.launcher, found.stage, request.role)
         except NotAllowed as refused:
             return Foreseen(request, found.stage, "refuse", str(refused))
     return _foresee(core, actor, request, found, waits=True)
@@ -416,18 +427,18 @@ def _as_launcher(core: Core, row: Launch, request: LaunchRequest, found: Found) 
 def _foresee(core: Core, actor: Actor, request: LaunchRequest, found: Found, *, slices: int = 1,
              piece: Slice | None = None, waits: bool = False) -> Foreseen:
     """``waits``: the launch has its row already, or its moment is still to come: whether it is known is not asked."""
-    known = None if waits else launching.find_by_key(core, request.key, stage_id=request.stage_id)
+    known = None if waits else launch_requests.find_by_key(core, request.key, stage_id=request.stage_id)
     if known is not None:
         why = f"launch {known.launch_id} is {known.state}" + (
             f", as submission {known.submission_id}" if known.submission_id else "")
         return Foreseen(request, found.stage, "made", why, launcher=actor.username)
     coming: list[Slice] | None = None
     try:
-        launching.require_launchable(core, actor, found.stage)
+        launch_gates.require_launchable(core, actor, found.stage)
         if piece is None:
-            coming = launching.coming_slices(core, request, found.stage, slices)
+            coming = splits.coming(core, request, found.stage, slices)
             piece = next(iter(coming), None) if coming else None
-        prepared = launching.preview(core, actor, request, found=found, piece=piece)
+        prepared = preparing.preview(core, actor, request, found=found, piece=piece)
     except PomsError as condition:
         return replace(_stopped(request, found.stage, condition), launcher=actor.username)
     kept = prepared.hold_reason or (prepared.scout.why_waits if prepared.scout and prepared.scout.waits_for else "")
@@ -446,7 +457,7 @@ def _stopped(request: LaunchRequest, stage: CampaignStage, condition: PomsError)
         return Foreseen(request, stage, "refuse", str(condition))
     if isinstance(condition, NotFound | ConfigurationError):
         return Foreseen(request, stage, "fail", str(condition))
-    return Foreseen(request, stage, "skip" if isinstance(condition, launching.NoMoreSplits) else "wait", str(condition))
+    return Foreseen(request, stage, "skip" if isinstance(condition, splits.NoMoreSplits) else "wait", str(condition))
 
 
 def _defines(request: LaunchRequest, prepared: Prepared) -> Pairs:

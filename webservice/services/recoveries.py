@@ -32,10 +32,10 @@ from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recovery_choices import Asked, Choice, Facts
 from poms.webservice.rules.recovery_policies import Policy
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import events, launching, policies
+from poms.webservice.services import events, launch_requests, policies
 from poms.webservice.services.core import Core
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.services.launches import AGENT
-from poms.webservice.services.launching import LaunchRequest
 
 USUAL_KIND = "process_status"
 """Which files are looked at where the job type has no list that says it."""
@@ -93,7 +93,7 @@ class _History:
 
     depth: int
     command: str
-    overrides: launching.Pairs
+    overrides: launch_requests.Pairs
     jobs: tuple[Job, ...]
     tried: Mapping[str, Mapping[str, int]]
     learned: policies.Levels
@@ -368,8 +368,8 @@ def answer(core: Core, actor: Actor, decision_id: int, *, submission_id: int, go
         if go_on:
             request = replace(LaunchRequest.from_document(row.request or {}), role=actor.role)
             row.launch_key = request.key
-            launching.owe(session, request, stage=session.get_one(CampaignStage, row.campaign_stage_id),
-                          launcher_id=actor.experimenter_id, now=now)
+            launch_requests.owe(session, request, stage=session.get_one(CampaignStage, row.campaign_stage_id),
+                                launcher_id=actor.experimenter_id, now=now)
             events.record(session, "recovery.owed", now, actor.username, submission=original,
                           dataset=request.dataset_override)
         events.record(session, "recovery.answered", now, actor.username, submission=submission, files=row.files,

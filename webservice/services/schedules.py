@@ -27,9 +27,9 @@ from poms.webservice.model import CampaignStage, Experimenter, Launch, Schedule
 from poms.webservice.rules import naming
 from poms.webservice.rules import schedule as recurrence
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import events, launching, permissions
+from poms.webservice.services import events, launch_gates, launch_requests, permissions
 from poms.webservice.services.core import Core
-from poms.webservice.services.launching import LaunchRequest
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.services.undos import UNKEPT, Change
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def set_schedule(core: Core, actor: Actor, stage_id: int, *, cron: str, catch_up
         stage = permissions.require(session, actor, "modify", "stage", stage_id)
         if stage.campaign_id is None:
             raise Invalid(f"Stage {stage.name} no longer belongs to a campaign; add it to the campaign's text again.")
-        launching.act_for(session, actor.experimenter_id, stage)
+        launch_gates.act_for(session, actor.experimenter_id, stage)
         row = session.get(Schedule, stage_id, with_for_update=True)
         if row is None:
             row = Schedule(campaign_stage_id=stage_id, experiment=stage.experiment, creator=actor.experimenter_id,
@@ -259,7 +259,7 @@ def import_crontab(core: Core, actor: Actor, text: str) -> list[str]:
         with core.db.write() as session:
             try:
                 stage = permissions.require(session, actor, "modify", "stage", entry.stage_id)
-                launching.act_for(session, entry.launcher_id, stage)
+                launch_gates.act_for(session, entry.launcher_id, stage)
             except (NotFound, NotAllowed) as condition:
                 said.append(str(condition))
                 continue
@@ -316,12 +316,12 @@ def _tick(core: Core, stage_id: int) -> str:
             return _do_not_launch(session, row, stage, now, "missed",
                                   f"no agent was at work at {passed:%Y-%m-%d %H:%M} UTC")
         try:
-            actor = launching.act_for(session, row.launcher, stage)
+            actor = launch_gates.act_for(session, row.launcher, stage)
         except NotAllowed as refused:
             return _do_not_launch(session, row, stage, now, "refused", str(refused))
         request = request_at(stage_id, tick, actor.role)
         row.message = ""
-        if not launching.owe(session, request, stage=stage, launcher_id=row.launcher, now=now):
+        if not launch_requests.owe(session, request, stage=stage, launcher_id=row.launcher, now=now):
             return "taken"
         _record(session, "schedule.owed", now, AGENT, stage, tick=tick.isoformat(), caught_up=late)
     return "launched"

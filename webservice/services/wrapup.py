@@ -40,7 +40,7 @@ from poms.webservice.rules.statuses import Status
 from poms.webservice.services import (
     dependents,
     events,
-    launching,
+    launch_requests,
     policies,
     recoveries,
     scout_verdicts,
@@ -48,8 +48,8 @@ from poms.webservice.services import (
 )
 from poms.webservice.services.core import Core
 from poms.webservice.services.dependents import Owed
+from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.services.launches import AGENT
-from poms.webservice.services.launching import LaunchRequest
 
 log = logging.getLogger(__name__)
 
@@ -583,8 +583,8 @@ def _owe(session: Session, owed: Owed, candidate: Candidate, original: Submissio
     """Write a launch that follows, with the files that are set aside for it; False if it was written before."""
     stage = session.get_one(CampaignStage, owed.request.stage_id)
     request = replace(owed.request, role=candidate.role)
-    if not launching.owe(session, request, stage=stage, launcher_id=original.creator, now=now,
-                         held_because=held_because):
+    if not launch_requests.owe(session, request, stage=stage, launcher_id=original.creator, now=now,
+                               held_because=held_because):
         return False
     dependents.hand_over(session, owed, now)
     kind = "recovery.owed" if request.kind == "recovery" else "dependency.owed"

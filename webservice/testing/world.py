@@ -35,7 +35,7 @@ from poms.webservice.rules.permissions import PRODUCTION, Actor
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import launches, launching, tasks, wrapup
 from poms.webservice.services.core import Core
-from poms.webservice.services.launching import LaunchRequest, Outcome
+from poms.webservice.services.launch_requests import LaunchRequest, Outcome
 from poms.webservice.testing.batch import FakeBatch
 from poms.webservice.testing.catalogue import FakeCatalogue
 from poms.webservice.testing.fakes import Fakes

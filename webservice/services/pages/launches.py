@@ -17,7 +17,7 @@ from poms.webservice.model import AgentTask, Campaign, CampaignStage, Experiment
 from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recoveries import RECOVERY_WORDS
-from poms.webservice.services import credentials, launching, previews, tasks
+from poms.webservice.services import credentials, launch_requests, previews, tasks
 from poms.webservice.services.campaigns import diff_lines
 from poms.webservice.services.core import Core
 from poms.webservice.services.list_columns import columns_of
@@ -115,7 +115,7 @@ def preview_page(core: Core, actor: Actor, url: Url, stage_id: int, *, test: boo
                  dataset: str = "") -> dict[str, Any]:
     """What launching a stage would do, from the same code as the launch; nothing is written. Raises NotAllowed."""
     key = uuid.uuid4().hex
-    foreseen = previews.of_launch(core, actor, launching.by_hand(stage_id, key, test=test, dataset=dataset))
+    foreseen = previews.of_launch(core, actor, launch_requests.by_hand(stage_id, key, test=test, dataset=dataset))
     if foreseen.what == "refuse":
         raise NotAllowed(foreseen.why)
     stage, plan, files = foreseen.stage, foreseen.plan, foreseen.input.count if foreseen.input else None

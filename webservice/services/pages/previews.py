@@ -12,7 +12,7 @@ from typing import Any
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound, PomsError
 from poms.webservice.model import CampaignStage
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import campaigns, launching, previews, schedules, wrapup
+from poms.webservice.services import campaigns, preparing, previews, schedules, wrapup
 from poms.webservice.services.campaigns import diff_lines
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.common import Url, campaign_place, counted
@@ -118,7 +118,7 @@ def schedule_page(core: Core, actor: Actor, url: Url, stage_id: int, cron: str, 
     """The next runs of a schedule, in force or only typed, one slice after the other."""
     found = previews.of_schedule(core, actor, stage_id, cron=cron, runs=runs)
     with core.db.read() as session:
-        stage = launching.load_stage(session, stage_id, actor.experiment)
+        stage = preparing.load_stage(session, stage_id, actor.experiment)
     zone = core.settings.experiment(actor.experiment).time_zone
     coming = schedules.preview(core, actor.experiment, cron, 1) if cron else None
     return _page(

@@ -10,7 +10,7 @@ from poms.webservice.errors import Problem
 from poms.webservice.model import CampaignStage
 from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import launching, schedules
+from poms.webservice.services import preparing, schedules
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.common import Url, campaign_place
 from poms.webservice.services.schedules import Coming, Described
@@ -26,7 +26,7 @@ def schedule_page(core: Core, actor: Actor, url: Url, stage_id: int, *, typed: M
     """
     zone = core.settings.experiment(actor.experiment).time_zone
     with core.db.read() as session:
-        stage = launching.load_stage(session, stage_id, actor.experiment)
+        stage = preparing.load_stage(session, stage_id, actor.experiment)
         found = schedules.describe_for(session, stage, zone)
     shown = cron or ("" if problems else found.cron)
     coming = schedules.preview(core, actor.experiment, shown) if shown else None

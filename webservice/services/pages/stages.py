@@ -22,7 +22,7 @@ from poms.webservice.rules import permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.rules.statuses import NEEDS_PERSON
-from poms.webservice.services import launching, watches
+from poms.webservice.services import launch_gates, watches
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages import schedules
 from poms.webservice.services.pages.campaigns import stage_row
@@ -58,7 +58,7 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
         latest = session.scalars(select(Submission).where(Submission.campaign_stage_id == stage_id)
                                  .order_by(Submission.submission_id.desc()).limit(LATEST)).all()
         names = names_of(session, [stage.creator, stage.hold_experimenter_id, *(item.creator for item in latest)])
-        held = launching.held_because(session, stage)
+        held = launch_gates.held_because(session, stage)
         rules = rules_panel(core, session, stage)
         schedule = schedules.panel(session, stage, core.settings.experiment(actor.experiment).time_zone)
         events = happened(session, url, Event.campaign_stage_id == stage_id)

@@ -21,7 +21,7 @@ from poms.webservice.db import Database, make_engine
 from poms.webservice.interfaces import DataBackend
 from poms.webservice.model import CampaignStage, Membership
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import launching, previews
+from poms.webservice.services import launch_requests, launching, previews
 from poms.webservice.services.core import Core
 from poms.webservice.testing.bench import instant
 from poms.webservice.testing.bench.bulk import refresh_statistics
@@ -66,7 +66,7 @@ def measure_splits(place: Place, *, files: int = 1_000_000, slices: int = 20) ->
                                         ("half way", half, files // 2)):
             _set_stage(core, place, "bench_files", f"drainingn({SLICE})", position)
             took = [_timed(lambda key=f"{where} {number}": launching.launch(
-                core, actor, launching.by_hand(place.landmarks.stage_id, key))) for number in range(slices)]
+                core, actor, launch_requests.by_hand(place.landmarks.stage_id, key))) for number in range(slices)]
             raw = [_timed(lambda first=offset + number * SLICE: _ask(core.db.engine, place, _PICK, size=SLICE,
                                                                      offset=first))[0] for number in range(slices)]
             seconds = [each[0] for each in took]
@@ -96,7 +96,7 @@ def measure_preview(place: Place, *, files: int = 100_000, looks: int = 10) -> I
         core.backends.data(place.landmarks.experiment).define("bench_files", f"data_tier {TIER}")
         for what, split in (("whole", None), (f"by drainingn({SLICE})", f"drainingn({SLICE})")):
             _set_stage(core, place, "bench_files", split, None)
-            request = launching.by_hand(place.landmarks.stage_id, f"preview {what}")
+            request = launch_requests.by_hand(place.landmarks.stage_id, f"preview {what}")
             found = previews.of_launch(core, actor, request)
             if found.what != "launch" or found.input is None or found.input.count != (SLICE if split else files):
                 raise RuntimeError(f"the preview is not of {files:,} files: {found.what} {found.why}")

@@ -23,7 +23,7 @@ from poms.webservice.cli import startup
 from poms.webservice.interfaces import JobBackend
 from poms.webservice.model import CampaignStage, Launch, LoginSetup, Submission
 from poms.webservice.rules import shell
-from poms.webservice.services import launching
+from poms.webservice.services import launch_requests, preparing
 from poms.webservice.services.core import Core
 from poms.webservice.testing.bench.figures import Figure, figure
 from poms.webservice.testing.bench.places import Place, await_no_daemon, ini_text, run_alone
@@ -104,8 +104,8 @@ def _owe(core: Core, campaign: CampaignMade, count: int) -> None:
     with core.db.write() as session:
         row = session.get_one(CampaignStage, campaign.stage("work"))
         for number in range(count):
-            launching.owe(session, launching.LaunchRequest(row.campaign_stage_id, f"due {number}", "schedule"),
-                          stage=row, launcher_id=campaign.owner.experimenter_id, now=core.clock())
+            asked = launch_requests.LaunchRequest(row.campaign_stage_id, f"due {number}", "schedule")
+            launch_requests.owe(session, asked, stage=row, launcher_id=campaign.owner.experimenter_id, now=core.clock())
 
 
 def _run_agents(directory: Path, count: int) -> float:
@@ -137,8 +137,8 @@ def _scripts_alone(core: Core, campaign: CampaignMade, count: int) -> float:
     """The seconds that so many of these scripts take without any agent."""
     jobs: JobBackend = core.backends.jobs(EXPERIMENT)
     transport = core.backends.transport(EXPERIMENT)
-    request = launching.LaunchRequest(campaign.stage("work"), "alone")
-    prepared = launching.prepare(core, campaign.owner, request, peek=True)
+    request = launch_requests.LaunchRequest(campaign.stage("work"), "alone")
+    prepared = preparing.prepare(core, campaign.owner, request, peek=True)
     began = time.perf_counter()
     for number in range(count):
         plan = prepared.plan_for(10_000_000 + number)
