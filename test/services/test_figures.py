@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 
 from poms.webservice.errors import Invalid
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import Job, Submission
+from poms.webservice.model import Submission
 from poms.webservice.services.pages import figures, search, timebars
 from poms.webservice.services.pages import submissions as submission_pages
 from poms.webservice.services.pages.common import created_since
@@ -38,14 +38,12 @@ def made(world, campaign, *, days_ago=0, state=JobState.COMPLETED, codes=(0,), c
     """A submission of some days ago whose jobs ended so."""
     number = world.submission(campaign, "gen")
     world.poll()
-    world.finish(number, state=state)
-    at = world.core.clock() - timedelta(days=days_ago)
+    for place, job in enumerate(world.batch.of(number)):
+        world.batch.change_job(job.batch_id, state, exit_code=codes[place % len(codes)], cpu_seconds=cpu,
+                               wall_seconds=wall)
+    world.poll()
     with world.core.db.write() as session:
-        session.get(Submission, number).created = at
-        for place, job in enumerate(session.scalars(select(Job).where(Job.submission_id == number)
-                                                    .order_by(Job.batch_id))):
-            job.cpu_seconds, job.wall_seconds = cpu, wall
-            job.exit_code = codes[place % len(codes)]
+        session.get(Submission, number).created = world.core.clock() - timedelta(days=days_ago)
     return number
 
 
@@ -162,6 +160,44 @@ def test_the_dashboard_adds_up(world, owner, campaign):
     assert page["figures"][1]["value"] == "3"
     assert page["figures"][2]["value"] == f"{jobs_of(world, good) + jobs_of(world, bad):,}"
     assert page["figures"][3]["value"] == "50 %"
+
+
+def test_the_dashboard_tells_of_its_days_only(world, owner, campaign):
+    """Submissions by state are those made in the window, like everything beside them."""
+    made(world, campaign, days_ago=20)
+    made(world, campaign, days_ago=10, state=JobState.FAILED, codes=(1,))
+    made(world, campaign)
+
+    short, long = (figures.dashboard(world.core, owner, url, days=days) for days in (7, 31))
+
+    assert [(row["state"], row["submissions"]) for row in short["states"]] == [("Completed", 1)]
+    assert [(row["state"], row["submissions"]) for row in long["states"]] == [("Failed", 1), ("Completed", 2)]
+    assert (short["trouble"], [row["state"] for row in long["trouble"]]) == ([], ["Failed"])
+
+
+def test_failures_of_several_submissions_are_one_line(world, owner, campaign):
+    """By exit code, the commonest first, whichever submission they are of; held jobs by their reason."""
+    made(world, campaign, state=JobState.FAILED, codes=(1, 65))
+    newest = made(world, campaign, state=JobState.FAILED, codes=(65,))
+    held = world.submission(campaign, "reco")
+    world.batch.hold(held, 1, reason="too much memory")
+    world.poll()
+
+    page = figures.dashboard(world.core, owner, url)
+
+    assert [(row["state"], row["what"], row["jobs"], row["submissions"], row["newest"]) for row in page["failures"]] == [
+        ("Failed", "exit 65: the program’s own code", 3, 2, newest),
+        ("Failed", "exit 1: the program’s own code", 1, 1, newest - 1),
+        ("Held", "too much memory", 1, 1, held)]
+
+
+def test_efficiency_is_that_of_all_submissions(world, owner, campaign):
+    """Jobs count by the time they took, however many submissions there are."""
+    for cpu in (10.0, 20.0, 90.0):
+        made(world, campaign, cpu=cpu)
+
+    assert figures.dashboard(world.core, owner, url)["figures"][3]["value"] == "40 %"
+    assert figures.sheet(world.core, owner, url, campaign_id=campaign.campaign_id)["days"][0]["efficiency"] == "40 %"
 
 
 def test_other_experiments_do_not_count(world, owner):

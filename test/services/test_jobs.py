@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 
+from poms import sql
 from poms.webservice.agent import poll
 from poms.webservice.db import insert_many
 from poms.webservice.errors import BackendUnavailable, NotFound
 from poms.webservice.interfaces import JobRecord, JobState
-from poms.webservice.model import AgentTask, Experiment, Job
+from poms.webservice.model import AgentTask, Experiment, Job, Submission
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import jobs, tasks
 from poms.webservice.testing.faults import Died
@@ -60,6 +63,41 @@ def test_a_life_is_followed(world, number):
     assert (world.status(number), _counts(world, number)) == (Status.COMPLETED, {"completed": 2})
     assert world.get(number).pct_complete == 100
     assert world.sums_differ() == []
+
+
+def test_a_submission_keeps_the_sums_of_its_jobs(world, number):
+    """Processor time, time passed and how jobs ended; times that make no sense are left out."""
+    first, second = (job.batch_id for job in world.batch.of(number))
+    world.batch.change_job(first, JobState.COMPLETED, exit_code=0, cpu_seconds=30.0, wall_seconds=100.0)
+    world.poll()
+    world.batch.change_job(second, JobState.FAILED, exit_signal=9, cpu_seconds=9_000.0, wall_seconds=1.0)
+    world.poll()
+
+    with world.core.db.read() as session:
+        kept = session.execute(select(Submission.cpu_seconds, Submission.wall_seconds, Submission.job_endings)
+                               .where(Submission.submission_id == number)).one()
+    assert tuple(kept) == (30.0, 100.0, {"C0": 1, "FS9": 1})
+
+
+def test_submissions_of_before_are_given_the_same_sums(world, campaign, number):
+    """What the upgrade of the tables fills in is what an agent would have stored."""
+    waiting = world.submission(campaign, "gen")
+    first, second = (job.batch_id for job in world.batch.of(number))
+    world.batch.change_job(first, JobState.COMPLETED, exit_code=None, cpu_seconds=30.0, wall_seconds=100.0)
+    world.batch.change_job(second, JobState.FAILED, exit_code=1, exit_signal=0, cpu_seconds=9_000.0, wall_seconds=1.0)
+    world.poll()
+    sums = (select(Submission.submission_id, Submission.cpu_seconds, Submission.wall_seconds, Submission.job_endings)
+            .order_by(Submission.submission_id))
+    with world.core.db.write() as session:
+        stored = [tuple(row) for row in session.execute(sums)]
+        session.execute(update(Submission).values(cpu_seconds=0, wall_seconds=0, job_endings={}))
+        revision = runpy.run_path(str(Path(sql.__file__).parent / "versions/0015_how_jobs_of_submissions_ended.py"))
+        collect = "jsonb_object_agg" if world.core.db.is_postgresql else "json_group_object"
+        session.execute(text(revision["FILL"].format(collect=collect)))
+
+    with world.core.db.read() as session:
+        assert [tuple(row) for row in session.execute(sums)] == stored == [
+            (number, 30.0, 100.0, {"C": 1, "F1": 1}), (waiting, 0.0, 0.0, {})]
 
 
 @pytest.mark.parametrize(("states", "status"), [

@@ -37,7 +37,11 @@ class Snapshot(Base):
 
 
 class Submission(Base):
-    """One launch of a stage and the jobs it made; ``submission_id`` travels with the jobs."""
+    """One launch of a stage and the jobs it made; ``submission_id`` travels with the jobs.
+
+    ``cpu_seconds`` and ``wall_seconds`` are sums over its jobs, ``job_endings`` says how many ended how (by
+    ``rules.endings``): pages add up submissions, of which there are many, and would have to read all of their jobs.
+    """
 
     __tablename__ = "submissions"
     __table_args__ = (
@@ -86,6 +90,9 @@ class Submission(Base):
     jobs_completed: Mapped[int] = mapped_column(default=0, server_default="0")
     jobs_failed: Mapped[int] = mapped_column(default=0, server_default="0")
     jobs_removed: Mapped[int] = mapped_column(default=0, server_default="0")
+    cpu_seconds: Mapped[float] = mapped_column(Float, default=0, server_default="0")
+    wall_seconds: Mapped[float] = mapped_column(Float, default=0, server_default="0")
+    job_endings: Mapped[dict[str, Any]] = mapped_column(Json, default=dict, server_default=text("'{}'"), deferred=True)
     files_consumed: Mapped[int | None]
     files_generated: Mapped[int | None]
     files_located: Mapped[int | None]
@@ -236,8 +243,9 @@ class Event(Base):
         Index(None, "campaign_id", "event_id"),
         Index(None, "campaign_stage_id", "event_id"),
         Index(None, "submission_id", "event_id"),
-        # Who was given which role is asked for years, among very many other events.
-        Index("ix_events_people", "experiment", "event_id", postgresql_where=text("kind = 'person.changed'"),
+        # Who was given which role is asked for years, among very many other events. The kind is a column of it too:
+        # only then SQLite prefers it to the index of all events of an experiment.
+        Index("ix_events_people", "kind", "experiment", "event_id", postgresql_where=text("kind = 'person.changed'"),
               sqlite_where=text("kind = 'person.changed'")),
     )
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from operator import attrgetter
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import insert_many, upsert_many
 from poms.webservice.errors import NotFound
 from poms.webservice.interfaces import ActResult, JobCount, JobRecord, JobSelection, JobState
 from poms.webservice.model import AgentTask, Job, Submission
+from poms.webservice.rules.endings import ending
 from poms.webservice.rules.statuses import LIVE, Status, percent_complete, status_of_jobs
 from poms.webservice.services import events, job_archive, submissions
 from poms.webservice.services.core import Core
@@ -33,7 +34,7 @@ _CHUNK = 5_000
 DEPARTED_AT_ONCE = 20_000
 """Jobs that left and are stored in one transaction."""
 
-JOB_COLUMNS = tuple(field.name for field in fields(JobRecord))
+JOB_COLUMNS = tuple(each.name for each in fields(JobRecord))
 _JOB_ROW = attrgetter(*JOB_COLUMNS)
 
 
@@ -176,25 +177,50 @@ def _is_final(state: ColumnElement[int]) -> ColumnElement[bool]:
     return or_(*(state == int(each) for each in ENDED_COLUMNS))
 
 
+# Jobs that used much more processor time than time passed tell nonsense; such a report is left out.
+_TELLS = and_(Job.cpu_seconds > 0, Job.wall_seconds > 0, Job.cpu_seconds < 10 * Job.wall_seconds)
+_SUMS = (select(Job.submission_id, Job.state, Job.exit_code, Job.exit_signal, func.count(),
+                func.coalesce(func.sum(case((_TELLS, Job.cpu_seconds))), 0.0),
+                func.coalesce(func.sum(case((_TELLS, Job.wall_seconds))), 0.0))
+         .group_by(Job.submission_id, Job.state, Job.exit_code, Job.exit_signal))
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the jobs of one submission tell together."""
+
+    ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ENDED_COLUMNS.values(), 0))
+    endings: dict[str, int] = field(default_factory=dict)
+    seen: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    def add(self, state: JobState, code: int | None, signal: int | None, count: int, cpu: float, wall: float) -> None:
+        self.seen += count
+        self.cpu_seconds += cpu
+        self.wall_seconds += wall
+        if state in ENDED_COLUMNS:
+            self.ended[ENDED_COLUMNS[state]] += count
+        if state in (JobState.COMPLETED, JobState.FAILED):
+            text = ending(well=state is JobState.COMPLETED, exit_code=code, exit_signal=signal)
+            self.endings[text] = self.endings.get(text, 0) + count
+
+
 def _update_submissions(session: Session, numbers: list[int], counts: Mapping[int, Mapping[str, int]],
                         at: datetime, to_come: Collection[int]) -> None:
     # Asked when the rows are locked: whoever folds the jobs of one has the same lock.
     locked = submissions.lock_all(session, numbers)
     for number in job_archive.archived(session, locked):
         del locked[number]
-    ended: dict[int, dict[str, int]] = defaultdict(dict)
-    seen: dict[int, int] = defaultdict(int)
-    rows = session.execute(
-        select(Job.submission_id, Job.state, func.count())
-        .where(Job.submission_id.in_(numbers)).group_by(Job.submission_id, Job.state))
-    for number, state, count in rows:
-        seen[number] += count
-        if JobState(state) in ENDED_COLUMNS:
-            ended[number][ENDED_COLUMNS[JobState(state)]] = count
+    told = {number: _Told() for number in locked}
+    for number, state, code, signal, count, cpu, wall in session.execute(_SUMS.where(Job.submission_id.in_(locked))):
+        told[number].add(JobState(state), code, signal, count, cpu, wall)
     for number, submission in locked.items():
-        live = dict(counts.get(number) or dict.fromkeys(LIVE_COLUMNS.values(), 0))
-        done = {name: ended[number].get(name, 0) for name in ENDED_COLUMNS.values()}
-        apply_counts(session, submission, live | done, at, seen=seen[number], is_to_come=number in to_come)
+        known = told[number]
+        live = counts.get(number) or dict.fromkeys(LIVE_COLUMNS.values(), 0)
+        submission.cpu_seconds, submission.wall_seconds = known.cpu_seconds, known.wall_seconds
+        submission.job_endings = known.endings
+        apply_counts(session, submission, {**live, **known.ended}, at, seen=known.seen, is_to_come=number in to_come)
 
 
 def apply_counts(session: Session, submission: Submission, counts: dict[str, int], at: datetime, *,

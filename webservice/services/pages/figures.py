@@ -1,7 +1,7 @@
 """How it went: day by day for a stage or a campaign, and the dashboard of an experiment.
 
-Numbers come from sums and from the rows of a bounded number of newest submissions, never from counting all there
-is; where the bound was reached, the page says so.
+Numbers come from what is stored with submissions, of a bounded number of the newest; where the bound was reached, the
+page says so. Single jobs are read only for why some of them are held.
 """
 
 from __future__ import annotations
@@ -10,30 +10,28 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, String, and_, case, cast, func, literal, or_, select
+from sqlalchemy import Integer, Select, cast, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from poms.webservice.errors import Invalid
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import Campaign, CampaignStage, Job, StageStatusCount, Submission
+from poms.webservice.model import Campaign, CampaignStage, Job, Submission
+from poms.webservice.rules import endings
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import NEEDS_PERSON, Status
 from poms.webservice.services.core import Core
-from poms.webservice.services.pages.common import JOB_WORDS, Url, counted, created_since
+from poms.webservice.services.pages.common import JOB_WORDS, Url, created_since
 
 MOST_SUBMISSIONS = 20_000
 """Days are summed up over so many newest submissions."""
 
 MOST_LOOKED_INTO = 100
-"""Of so many newest submissions the single jobs are looked at, for efficiency and exit codes."""
+"""Of so many newest submissions with trouble it is said what fails."""
 
 MOST_FAILURES = 10
 MOST_CAMPAIGNS = 10
 DAYS = (7, 14, 31)
-_SUMMED = (*JOB_WORDS, "files_consumed", "files_generated", "files_located")
-
-_SIGNALS = {2: "interrupted", 4: "illegal instruction", 6: "aborted", 7: "bus error", 8: "arithmetic error",
-            9: "killed", 11: "segmentation fault", 13: "broken pipe", 15: "told to end", 24: "CPU time limit"}
+_SUMMED = (*JOB_WORDS, "files_consumed", "files_generated", "files_located", "cpu_seconds", "wall_seconds")
 
 
 def sheet(core: Core, actor: Actor, url: Url, *, stage_id: int | None = None, campaign_id: int | None = None,
@@ -48,26 +46,24 @@ def sheet(core: Core, actor: Actor, url: Url, *, stage_id: int | None = None, ca
     with core.db.read() as session:
         owner, arguments = _owner(session, url, stage_id, campaign_id)
         newest = _newest(where, since, actor)
-        per_day = _by_day(session, newest)
-        looked_into = _looked_into(newest)
-        jobs, exits = _jobs_by_day(session, looked_into)
-    codes = sorted({code for found in exits.values() for code in found}, key=lambda code: (code == "", len(code), code))
+        per_day, _ = _by_day(session, newest)
+        exits = _exits_by_day(session, newest)
+    codes = sorted({code for found in exits.values() for code in found}, key=endings.code_order)
     route, key = (("stage_submissions", "campaign_stage_id") if stage_id is not None
                   else ("campaign_submissions", "campaign_id"))
     number = stage_id if stage_id is not None else campaign_id
     rows = [{
         **row, "day": f"{day:%A}", "date": day.isoformat(),
         "url": url(route, **{key: number}, since=day.isoformat(), until=(day + timedelta(days=1)).isoformat()),
-        "efficiency": _percent(*jobs.get(day, (None, None))),
+        "efficiency": _percent(row["cpu_seconds"], row["wall_seconds"]),
         "exits": [exits.get(day, {}).get(code, 0) for code in codes],
     } for day, row in sorted(per_day.items(), reverse=True)]
     total = sum(row["submissions"] for row in rows)
     return {
-        "owner": owner, "days": rows, "since": since, "exit_codes": [_exit_words(code) for code in codes],
+        "owner": owner, "days": rows, "since": since, "exit_codes": [endings.code_words(code) for code in codes],
         "windows": [{"label": f"{each} days", "url": url("sheet", **arguments, days=each), "current": each == days}
                     for each in DAYS],
-        "is_cut": total >= MOST_SUBMISSIONS, "looked_into": MOST_LOOKED_INTO if total > MOST_LOOKED_INTO else 0,
-        "series": _series(per_day, since, now)}
+        "is_cut": total >= MOST_SUBMISSIONS, "series": _series(per_day, since, now)}
 
 
 def dashboard(core: Core, actor: Actor, url: Url, *, days: int = 14) -> dict[str, Any]:
@@ -75,24 +71,21 @@ def dashboard(core: Core, actor: Actor, url: Url, *, days: int = 14) -> dict[str
     now = core.clock()
     since = _first_day(now, days)
     with core.db.read() as session:
-        states = _states(session, actor)
-        jobs = _jobs_now(session, actor)
         newest = _newest(Submission.experiment == actor.experiment, since, actor)
-        per_day = _by_day(session, newest)
-        cpu, wall, looked = _efficiency(session, _looked_into(newest))
+        per_day, states = _by_day(session, newest)
         failures = _failures(session, newest, url)
-        busiest = _busiest(session, actor, url)
-    live = {word: jobs[word] for word in ("Running", "Idle", "Held") if jobs.get(word)}
+        busiest, live = _at_work(session, actor, url)
+    cpu, wall = (sum(row[name] for row in per_day.values()) for name in ("cpu_seconds", "wall_seconds"))
     submitted = sum(row["submissions"] for row in per_day.values())
+    tally = [{"state": status.label, "submissions": count,
+              "url": url("submissions", state=status.label, since=f"{since:%Y-%m-%d}")}
+             for status, count in sorted(states.items())]
     ended = {word: sum(row["jobs"].get(word, 0) for row in per_day.values()) for word in ("Completed", "Failed",
                                                                                            "Removed")}
     return {
         "windows": [{"label": f"{each} days", "url": url("dashboard", days=each), "current": each == days}
                     for each in DAYS],
-        "states": [{"state": label, "submissions": count, "url": url("submissions", state=label)}
-                   for label, count in states],
-        "trouble": [{"state": label, "submissions": count, "url": url("submissions", state=label)}
-                    for label, count in states if label in {status.label for status in NEEDS_PERSON}],
+        "states": tally, "trouble": [one for one in tally if one["state"] in _TROUBLE],
         "jobs_now": live,
         "figures": [
             {"label": "Jobs now", "value": f"{sum(live.values()):,}", "unit": "in the batch system", "counts": live,
@@ -103,9 +96,8 @@ def dashboard(core: Core, actor: Actor, url: Url, *, days: int = 14) -> dict[str
             {"label": "Jobs ended", "value": f"{sum(ended.values()):,}", "unit": f"in {days} days", "counts": {
                 word: count for word, count in ended.items() if count}, "total": sum(ended.values()),
              "note": f"{ended['Failed']:,} failed, {ended['Removed']:,} removed"},
-            {"label": "CPU efficiency", "value": _percent(cpu, wall), "unit": "", "note":
-             f"{counted(looked, 'job')} of the newest {MOST_LOOKED_INTO} submissions" if looked else
-             "no job has told its times"}],
+            {"label": "CPU efficiency", "value": _percent(cpu, wall), "unit": f"in {days} days",
+             "note": f"{wall / 3600:,.0f} hours of jobs" if wall else "no job has told its times"}],
         "series": _series(per_day, since, now, lambda day: url(
             "submissions", since=day.isoformat(), until=(day + timedelta(days=1)).isoformat())),
         "failures": failures, "busiest": busiest, "looked_into": MOST_LOOKED_INTO}
@@ -120,22 +112,33 @@ def _first_day(now: datetime, days: int) -> datetime:
 
 def _newest(where: Any, since: datetime, actor: Actor) -> Any:
     """The newest submissions of the window, at most so many: the index gives them in this order."""
-    return (select(Submission.submission_id, Submission.created, *(getattr(Submission, name) for name in _SUMMED))
+    return (select(Submission.submission_id, Submission.created, Submission.status_id, Submission.job_endings,
+                   *(getattr(Submission, name) for name in _SUMMED))
             .where(where, Submission.experiment == actor.experiment, created_since(since))
             .order_by(Submission.submission_id.desc()).limit(MOST_SUBMISSIONS).subquery())
 
 
-def _by_day(session: Session, newest: Any) -> dict[date, dict[str, Any]]:
-    day = func.date(newest.c.created)
-    sums = [func.sum(func.coalesce(newest.c[name], 0)) for name in _SUMMED]
-    rows = session.execute(select(day, func.count(), *sums).group_by(day)).all()
-    found = {}
-    for at, count, *numbers in rows:
-        jobs = {word: int(number) for word, number in zip(JOB_WORDS.values(), numbers, strict=False) if number}
-        consumed, made, located = (int(number or 0) for number in numbers[len(JOB_WORDS):])
-        found[_day(at)] = {"submissions": count, "jobs": jobs, "jobs_total": sum(jobs.values()),
-                           "files_in": consumed, "files_out": made, "files_located": located}
-    return found
+def _by_day(session: Session, newest: Any) -> tuple[dict[date, dict[str, Any]], dict[Status, int]]:
+    """The sums of each day, and how many submissions are in which state."""
+    day, sums = func.date(newest.c.created), [func.sum(newest.c[name]) for name in _SUMMED]
+    rows = session.execute(select(day, newest.c.status_id, func.count(), *sums).group_by(day, newest.c.status_id))
+    found: dict[date, dict[str, Any]] = {}
+    states: dict[Status, int] = {}
+    for at, status_id, count, *numbers in rows:
+        states[Status(status_id)] = states.get(Status(status_id), 0) + count
+        total = found.setdefault(_day(at), dict.fromkeys(("submissions", *_SUMMED), 0))
+        total["submissions"] += count
+        for name, number in zip(_SUMMED, numbers, strict=True):
+            total[name] += number or 0
+    return {at: _row_of(total) for at, total in found.items()}, states
+
+
+def _row_of(sums: dict[str, Any]) -> dict[str, Any]:
+    jobs = {word: int(sums[name]) for name, word in JOB_WORDS.items() if sums[name]}
+    return {"submissions": sums["submissions"], "jobs": jobs, "jobs_total": sum(jobs.values()),
+            "files_in": int(sums["files_consumed"]), "files_out": int(sums["files_generated"]),
+            "files_located": int(sums["files_located"]), "cpu_seconds": sums["cpu_seconds"],
+            "wall_seconds": sums["wall_seconds"]}
 
 
 def _day(value: Any) -> date:
@@ -151,122 +154,85 @@ def _series(per_day: dict[date, dict[str, Any]], since: datetime, now: datetime,
              else {}, "url": link(day) if link else ""} for day in days]
 
 
-def _looked_into(newest: Any) -> Any:
-    return (select(newest.c.submission_id, func.date(newest.c.created).label("day"))
-            .order_by(newest.c.submission_id.desc()).limit(MOST_LOOKED_INTO).subquery())
-
-
-# Jobs that used much more processor time than time passed tell nonsense; such a report is left out.
-_TELLS = and_(Job.cpu_seconds > 0, Job.wall_seconds > 0, Job.cpu_seconds < 10 * Job.wall_seconds)
-
-
-def _jobs_by_day(session: Session, looked_into: Any) -> tuple[dict[date, tuple[float | None, float | None]],
-                                                             dict[date, dict[str, int]]]:
-    """Of each day: processor time and time passed of its jobs in seconds, and how many ended with which code."""
-    code, ended = _code(), Job.state.in_(_ENDED)
-    rows = session.execute(
-        select(looked_into.c.day, code, func.sum(case((_TELLS, Job.cpu_seconds))),
-               func.sum(case((_TELLS, Job.wall_seconds))), func.sum(case((ended, 1), else_=0)))
-        .join(Job, Job.submission_id == looked_into.c.submission_id).group_by(looked_into.c.day, code))
-    times: dict[date, tuple[float | None, float | None]] = {}
+def _exits_by_day(session: Session, newest: Any) -> dict[date, dict[str, int]]:
+    """Of each day: how many jobs ended with which code."""
+    day, ending = func.date(newest.c.created), _endings_of(session, newest.c.job_endings)
+    rows = session.execute(select(day, ending.c.key, func.sum(cast(ending.c.value, Integer)))
+                           .select_from(newest).join(ending, true()).group_by(day, ending.c.key))
     exits: dict[date, dict[str, int]] = {}
-    for at, text, cpu, wall, count in rows:
-        day = _day(at)
-        if wall is not None:
-            before = times.get(day, (0.0, 0.0))
-            times[day] = (before[0] + cpu, before[1] + wall)
-        if count:
-            exits.setdefault(day, {})[text] = int(count)
-    return times, exits
+    for at, text, jobs in rows:
+        codes, code = exits.setdefault(_day(at), {}), endings.code_of(text)
+        codes[code] = codes.get(code, 0) + int(jobs)
+    return exits
 
 
-def _efficiency(session: Session, looked_into: Any) -> tuple[float | None, float | None, int]:
-    cpu, wall, jobs = session.execute(
-        select(func.sum(Job.cpu_seconds), func.sum(Job.wall_seconds), func.count())
-        .join(looked_into, looked_into.c.submission_id == Job.submission_id).where(_TELLS)).one()
-    return cpu, wall, jobs
+def _endings_of(session: Session, document: Any) -> Any:
+    """The entries of such a document as rows ``key`` and ``value``; beside the row that it belongs to."""
+    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    each = func.jsonb_each_text if is_postgresql else func.json_each
+    return each(document).table_valued("key", "value", name="ending")
 
 
-def _percent(cpu: float | None, wall: float | None) -> str:
-    return f"{100 * cpu / wall:.0f} %" if cpu is not None and wall else "not known"
-
-
-_ENDED = (int(JobState.COMPLETED), int(JobState.FAILED))
-
-
-def _code() -> Any:
-    """How a job ended, as one text: the exit code, or S and the signal; empty if the batch system does not say."""
-    return case((Job.exit_signal.is_not(None) & (Job.exit_signal > 0),
-                 literal("S") + cast(Job.exit_signal, String)),
-                (Job.exit_code.is_not(None), cast(Job.exit_code, String)), else_="")
-
-
-def _exit_words(code: str) -> dict[str, str]:
-    """The heading of a column of exit codes, and what it means."""
-    if not code:
-        return {"label": "no code", "title": "the batch system told no exit code"}
-    number = int(code.removeprefix("S"))
-    signal = number if code.startswith("S") else number - 128 if number > 128 else 0
-    why = f"signal {signal}" + (f", {_SIGNALS[signal]}" if signal in _SIGNALS else "") if signal else ""
-    label = f"signal {number}" if code.startswith("S") else f"exit {number}"
-    return {"label": label, "title": why or ("ended well" if number == 0 else "the program’s own code")}
+def _percent(cpu: float, wall: float) -> str:
+    return f"{100 * cpu / wall:.0f} %" if wall else "not known"
 
 
 # ------------------------------------------------------------------------------------- the dashboard
 
-
-def _states(session: Session, actor: Actor) -> list[tuple[str, int]]:
-    rows = session.execute(
-        select(StageStatusCount.status_id, func.sum(StageStatusCount.submissions))
-        .join(CampaignStage, CampaignStage.campaign_stage_id == StageStatusCount.campaign_stage_id)
-        .where(CampaignStage.experiment == actor.experiment).group_by(StageStatusCount.status_id)
-        .order_by(StageStatusCount.status_id))
-    return [(Status(status_id).label, int(count)) for status_id, count in rows if count]
-
-
-def _jobs_now(session: Session, actor: Actor) -> dict[str, int]:
-    sums = session.execute(select(*(func.coalesce(func.sum(getattr(CampaignStage, name)), 0) for name in JOB_WORDS))
-                           .where(CampaignStage.experiment == actor.experiment)).one()
-    return {word: int(count) for word, count in zip(JOB_WORDS.values(), sums, strict=True) if count}
+_TROUBLE = {status.label for status in NEEDS_PERSON}
 
 
 def _failures(session: Session, newest: Any, url: Url) -> list[dict[str, Any]]:
     """How jobs of the newest troubled submissions failed or why they are held, the commonest first."""
-    troubled: Select[Any] = (select(newest.c.submission_id).where(or_(newest.c.jobs_failed > 0, newest.c.jobs_held > 0))
-                             .order_by(newest.c.submission_id.desc()).limit(MOST_LOOKED_INTO))
-    chosen = troubled.subquery()
-    code, reason = _code().label("code"), case((Job.state == int(JobState.HELD), Job.hold_reason), else_="")
-    rows = session.execute(
-        select(Job.state, code, reason.label("reason"), func.count().label("jobs"),
-               func.count(Job.submission_id.distinct()), func.max(Job.submission_id))
-        .join(chosen, chosen.c.submission_id == Job.submission_id)
-        .where(Job.state.in_((int(JobState.FAILED), int(JobState.HELD))))
-        .group_by(Job.state, code, reason.label("reason")).order_by(func.count().desc()).limit(MOST_FAILURES)).all()
-    return [{"state": "Held" if state == JobState.HELD else "Failed",
-             "what": (text or "held without a reason") if state == JobState.HELD else _failure_text(exit_code),
-             "jobs": jobs, "submissions": submissions, "newest": newest_id,
-             "url": url("submission", submission_id=newest_id,
-                        state="Held" if state == JobState.HELD else "Failed")}
-            for state, exit_code, text, jobs, submissions, newest_id in rows]
+    chosen: Select[Any] = (
+        select(newest.c.submission_id, newest.c.jobs_held, newest.c.jobs_failed, newest.c.job_endings)
+        .where(or_(newest.c.jobs_failed > 0, newest.c.jobs_held > 0))
+        .order_by(newest.c.submission_id.desc()).limit(MOST_LOOKED_INTO))
+    troubled = session.execute(chosen).all()
+    failed: dict[str, list[tuple[int, int]]] = {}
+    for row in troubled:
+        for text, jobs in row.job_endings.items():
+            if text.startswith(endings.FAILED):
+                failed.setdefault(endings.code_of(text), []).append((row.submission_id, jobs))
+    found = [("Failed", _failure_text(code), sum(jobs for _, jobs in each), len(each), each[0][0])
+             for code, each in failed.items()]
+    reasons = session.execute(
+        select(Job.hold_reason, func.count(), func.count(Job.submission_id.distinct()), func.max(Job.submission_id))
+        .where(Job.submission_id.in_([row.submission_id for row in troubled if row.jobs_held]),
+               Job.state == int(JobState.HELD))
+        .group_by(Job.hold_reason).order_by(func.count().desc()).limit(MOST_FAILURES))
+    found += [("Held", reason or "held without a reason", *numbers) for reason, *numbers in reasons]
+    found.sort(key=lambda one: -one[2])
+    return [{"state": state, "what": what, "jobs": jobs, "submissions": submissions, "newest": number,
+             "url": url("submission", submission_id=number, state=state)}
+            for state, what, jobs, submissions, number in found[:MOST_FAILURES]]
 
 
 def _failure_text(code: str) -> str:
-    words = _exit_words(code)
+    words = endings.code_words(code)
     return f"{words['label']}: {words['title']}"
 
 
-def _busiest(session: Session, actor: Actor, url: Url) -> list[dict[str, Any]]:
-    """Campaigns with most jobs in the batch system."""
-    live = func.sum(CampaignStage.jobs_running + CampaignStage.jobs_idle + CampaignStage.jobs_held)
-    rows = session.execute(
-        select(Campaign.campaign_id, Campaign.name, func.sum(CampaignStage.jobs_running),
-               func.sum(CampaignStage.jobs_idle), func.sum(CampaignStage.jobs_held))
-        .join(Campaign, Campaign.campaign_id == CampaignStage.campaign_id)
-        .where(CampaignStage.experiment == actor.experiment).group_by(Campaign.campaign_id, Campaign.name)
-        .having(live > 0).order_by(live.desc(), Campaign.campaign_id).limit(MOST_CAMPAIGNS)).all()
-    return [{"name": name, "url": url("campaign", campaign_id=number), "bars_url": url("time_bars", campaign_id=number),
-             "counts": _present(Running=running, Idle=idle, Held=held), "total": int(running + idle + held)}
-            for number, name, running, idle, held in rows]
+def _at_work(session: Session, actor: Actor, url: Url) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Campaigns with most jobs in the batch system, and how many the experiment has there."""
+    columns = (CampaignStage.jobs_running, CampaignStage.jobs_idle, CampaignStage.jobs_held)
+    live, sums = sum(columns[1:], columns[0]), [func.sum(column) for column in columns]
+    # Sums over all groups are made before the limit: one look at the stages tells both.
+    busiest = (select(CampaignStage.campaign_id, *(each.label(f"of_{place}") for place, each in enumerate(sums)),
+                      *(func.sum(each).over().label(f"all_{place}") for place, each in enumerate(sums)))
+               .where(CampaignStage.experiment == actor.experiment, live > 0).group_by(CampaignStage.campaign_id)
+               .order_by(func.sum(live).desc(), CampaignStage.campaign_id).limit(MOST_CAMPAIGNS).subquery())
+    rows = session.execute(select(busiest, Campaign.name).outerjoin(
+        Campaign, Campaign.campaign_id == busiest.c.campaign_id)).all()
+    found = [_busy(row, url) for row in rows if row.campaign_id is not None]
+    return (sorted(found, key=lambda one: -one["total"]),
+            _present(Running=rows[0].all_0, Idle=rows[0].all_1, Held=rows[0].all_2) if rows else {})
+
+
+def _busy(row: Any, url: Url) -> dict[str, Any]:
+    counts = _present(Running=row.of_0, Idle=row.of_1, Held=row.of_2)
+    return {"name": row.name, "url": url("campaign", campaign_id=row.campaign_id),
+            "bars_url": url("time_bars", campaign_id=row.campaign_id), "counts": counts, "total": sum(counts.values())}
 
 
 def _present(**counts: int) -> dict[str, int]:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Engine
@@ -41,13 +42,14 @@ from poms.webservice.model import (
 )
 from poms.webservice.rules.statuses import Status
 from poms.webservice.testing.bench.bulk import Loader, Row, loading
-from poms.webservice.testing.bench.shape import STAGES, Landmarks, Scale
+from poms.webservice.testing.bench.shape import FULL, STAGES, Landmarks, Scale
 
 BUSY, QUIET = "sbnd", "dune"
 USER, ROLE = "bench", "production"
 PEOPLE = 20
 YEAR = timedelta(days=365)
 RECENT = timedelta(days=10)
+BIGGEST_EVERY = YEAR / FULL.biggest_stage
 SITES = tuple(f"Site_{number:02d}" for number in range(20))
 COUNTS = ("idle", "running", "held", "completed", "failed", "removed")
 STATES = {"idle": JobState.IDLE, "running": JobState.RUNNING, "held": JobState.HELD,
@@ -56,6 +58,7 @@ HOLD_REASON = "Error from slot1@node: memory usage exceeded request_memory"
 VERSIONS = 60
 LEDGER_FILES = 400
 HELD_LAUNCHES = 60
+WALL_SECONDS = 3600.0
 
 _OLD = ((Status.LOCATED, 93), (Status.FAILED, 3), (Status.REMOVED, 2), (Status.CANCELLED, 2))
 _NEWEST = ((Status.RUNNING, 45), (Status.IDLE, 12), (Status.HELD, 5), (Status.NEW, 2), (Status.LOCATED, 22),
@@ -102,7 +105,7 @@ class _Maker:
     def __init__(self, scale: Scale, now: datetime, chance: random.Random) -> None:
         self.scale, self.now, self.chance = scale, now, chance
         self.submissions = self._plan_submissions()
-        self.newest = {item.stage: item for item in self.submissions}
+        self.newest: dict[int, _Submission] = {}
         self._choose_statuses()
         self._choose_jobs()
 
@@ -119,22 +122,31 @@ class _Maker:
         return campaign <= self.scale.active_campaigns
 
     def _plan_submissions(self) -> list[_Submission]:
-        """Stage 1 has many submissions, every other one about as many as the next."""
-        stages = [1] * self.scale.biggest_stage
-        others = self.scale.submissions - len(stages)
-        stages += [2 + number % (self.scale.stages - 1) for number in range(others)]
-        self.chance.shuffle(stages)
-        step = YEAR / len(stages)
-        begin = self.now - YEAR
-        return [_Submission(number, stage, Status.LOCATED, begin + step * number)
-                for number, stage in enumerate(stages, 1)]
+        """Stage 1 has many submissions, every other one about as many as the next, all over a year.
+
+        Those of stage 1 follow each other as quickly however few there are: a window of some days then holds the same.
+        """
+        others = [2 + number % (self.scale.stages - 1) for number in
+                  range(self.scale.submissions - self.scale.biggest_stage)]
+        self.chance.shuffle(others)
+        step = YEAR / max(1, len(others))
+        return [*(_Submission(0, stage, Status.LOCATED, self.now - step * number)
+                  for number, stage in enumerate(others, 1)),
+                *(_Submission(0, 1, Status.LOCATED, self.now - BIGGEST_EVERY * number)
+                  for number in range(self.scale.biggest_stage))]
 
     def _choose_statuses(self) -> None:
-        for item in self.submissions:
-            is_newest = self.newest[item.stage] is item and self.is_active(self.campaign_of(item.stage))
-            if is_newest:
+        newest = {item.stage: item for item in sorted(self.submissions, key=attrgetter("created"))}
+        for stage, item in newest.items():
+            if self.is_active(self.campaign_of(stage)):
                 # What is active was launched lately, however few submissions there are.
                 item.created = max(item.created, self.now - self.chance.random() * RECENT)
+        # Numbers are given in the order of time.
+        self.submissions.sort(key=attrgetter("created"))
+        self.newest = {item.stage: item for item in self.submissions}
+        for number, item in enumerate(self.submissions, 1):
+            item.number = number
+            is_newest = self.newest[item.stage] is item and self.is_active(self.campaign_of(item.stage))
             choices = _NEWEST if is_newest else _OLD
             item.status = self.chance.choices([status for status, _ in choices], [share for _, share in choices])[0]
         self.newest[1].status = Status.RUNNING
@@ -321,8 +333,8 @@ class _Maker:
                     yield (item.number, batch_id(item.number, process), int(state), item.since,
                            SITES[process % len(SITES)], f"node{process % 500}.example.org",
                            (1 if name == "failed" else 0) if final else None, 34 if name == "held" else None,
-                           HOLD_REASON if name == "held" else "", 3000.0 + process % 600, 3600.0, 1500 + process % 500,
-                           2000, 1, item.created, ended_at if final else None)
+                           HOLD_REASON if name == "held" else "", _cpu_seconds(process), WALL_SECONDS,
+                           1500 + process % 500, 2000, 1, item.created, ended_at if final else None)
                     process += 1
 
     def _launches(self) -> Iterator[Row]:
@@ -360,30 +372,40 @@ class _Maker:
 
     def landmarks(self) -> Landmarks:
         biggest = self.newest[1]
+        biggest_numbers = [item.number for item in self.submissions if item.stage == 1]
         live = tuple(item.number for item in self.submissions if item.status in (Status.IDLE, Status.RUNNING)
                      and self.experiment_of(self.campaign_of(item.stage)) == BUSY and item is not biggest)
         return Landmarks(
             experiment=BUSY, role=ROLE, username=USER, campaign_id=1, stage_id=1, submission_id=biggest.number,
             batch_id=batch_id(biggest.number, biggest.jobs // 2), launched_submission_id=biggest.number,
-            live_submission_ids=live, old_submission_id=self.located_of_biggest().number)
+            live_submission_ids=live, old_submission_id=self.located_of_biggest().number,
+            half_submission_id=biggest_numbers[len(biggest_numbers) // 2])
 
 
 SUBMISSION_COLUMNS = (
     "submission_id", "experiment", "campaign_id", "campaign_stage_id", "creator", "created", "updated", "status_id",
     "status_since", "submission_params", "jobsub_job_id", "project", "campaign_stage_snapshot_id",
     "job_type_snapshot_id", "login_setup_snapshot_id", "campaign_version_number", "pct_complete", "jobs_expected",
-    *(f"jobs_{name}" for name in COUNTS), "files_consumed", "files_generated", "files_located")
+    *(f"jobs_{name}" for name in COUNTS), "cpu_seconds", "wall_seconds", "job_endings", "files_consumed",
+    "files_generated", "files_located")
 
 
 def submission_row(number: int, experiment: str, campaign: int, stage: int, status: Status, *, created: datetime,
                    since: datetime, counts: dict[str, int], files: int | None) -> Row:
     """A submission in the order of ``SUBMISSION_COLUMNS``."""
     shared = 1 if experiment == BUSY else 2
+    jobs = sum(counts.values())
     return (number, experiment, campaign, stage, 1, created, since, int(status), since,
             {"dataset": f"set_{number}"}, f"{1_000_000 + number}@{_schedd(number)}", f"prj_{number}",
             _key("s", stage), _key("j", shared), _key("l", shared), 1, 100.0 if status in (
-                Status.LOCATED, Status.COMPLETED) else 50.0, sum(counts.values()), *(counts[name] for name in COUNTS),
+                Status.LOCATED, Status.COMPLETED) else 50.0, jobs, *(counts[name] for name in COUNTS),
+            sum(_cpu_seconds(process) for process in range(jobs)), jobs * WALL_SECONDS,
+            {text: number for text, number in (("C0", counts["completed"]), ("F1", counts["failed"])) if number},
             files, files, files)
+
+
+def _cpu_seconds(process: int) -> float:
+    return 3000.0 + process % 600
 
 
 def batch_id(submission: int, process: int) -> str:

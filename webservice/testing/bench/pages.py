@@ -39,6 +39,7 @@ VARIANTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "time_bars": ({"campaign_id": "campaign"}, {"campaign_stage_id": "stage"}, {"submission_id": "submission"}),
     "sheet": ({"campaign_id": "campaign"}, {"campaign_stage_id": "stage"}),
     "search": ({"search_term": "mc"},),
+    "people": ({}, {"view": "all", "sort": "-seen", "text": "person"}),
 }
 
 
@@ -57,7 +58,7 @@ class Look:
     def path(self, landmarks: Landmarks) -> str:
         """Its address on data with these landmarks."""
         values = {name: value_of(name, landmarks) for name, param in self.route.arguments.items() if param.required}
-        places = {"old": landmarks.old_submission_id, "half": landmarks.submission_id // 2,
+        places = {"old": landmarks.old_submission_id, "half": landmarks.half_submission_id,
                   "campaign": landmarks.campaign_id, "stage": landmarks.stage_id,
                   "submission": landmarks.submission_id}
         values |= {name: places.get(value, value) for name, value in self.given.items()}

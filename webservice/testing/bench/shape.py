@@ -78,3 +78,4 @@ class Landmarks:
     launched_submission_id: int
     live_submission_ids: tuple[int, ...]
     old_submission_id: int
+    half_submission_id: int = 0
