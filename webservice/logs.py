@@ -33,6 +33,7 @@ _CREDENTIALS = (
 )
 # One of these is in every text that any of the patterns matches.
 _MARKS = ("private key", "bearer", "basic", "eyj", "://", "passw", "secret", "token", "apikey", "api_key")
+_AS_THEY_ARE = (str, int, float, bool, type(None))
 # Bare words may stand in logfmt without quotes; everything else is quoted and escaped.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,\-\[\]()*#<>]+")
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -75,9 +76,16 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
         "logger": record.name,
         "message": record.getMessage(),
     }
-    for name in sorted(vars(record).keys() - _STANDARD):
-        fields[name] = HIDDEN if _is_telling(name) else getattr(record, name)
+    given = vars(record)
+    for name in _extra_names(tuple(given)):
+        fields[name] = HIDDEN if _is_telling(name) else given[name]
     return fields
+
+
+@lru_cache(1000)
+def _extra_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What ``extra=`` added to a record; lines of the same kind have the same names."""
+    return tuple(sorted(set(names) - _STANDARD))
 
 
 @lru_cache(1000)
@@ -92,7 +100,7 @@ def _field_name(name: str) -> str:
 
 def _plain_values(fields: dict[str, object]) -> dict[str, object]:
     """Numbers as they are and everything else as text, without secrets."""
-    values = {_field_name(name): value if value is None or isinstance(value, bool | int | float) else str(value)
+    values = {_field_name(name): value if isinstance(value, _AS_THEY_ARE) else str(value)
               for name, value in fields.items()}
     text = "\n".join(value for value in values.values() if isinstance(value, str))
     if not _is_suspect(text) and not any(hidden in text for hidden in _hidden_values):

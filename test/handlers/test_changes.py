@@ -7,6 +7,7 @@ import pytest
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Experiment, Launch
 from poms.webservice.rules.statuses import Status
+from poms.webservice.testing.statements import recorded
 from poms.webservice.testing.world import stage
 
 TEXT = b"""[campaign]
@@ -362,6 +363,37 @@ def test_a_report_is_answered_as_agents_expect(site, owner, items):
     assert answer.text == "Ok."
     row = site.world.get(items.ids["submission_id"])
     assert (row.jobsub_job_id, row.project) == ("77@schedd", "prj")
+
+
+def test_who_reports_and_about_what_is_one_question(site, owner, items):
+    """Reports come many times a second; the statement that finds the person finds the submission too."""
+    report = {"submission_id": items.ids["submission_id"], "status": "Running"}
+    site.program(owner).post("update_submission", report)
+
+    with recorded(site.core.db.engine) as statements:
+        assert site.program(owner).post("update_submission", {**report, "status": "Idle"}).text == "Ok."
+
+    assert len([text for text in statements if "sign_in" in text or "FROM experimenters" in text]) == 1
+    assert not [text for text in statements if "poms_standing" in text]
+
+
+def test_a_report_of_somebody_unknown_changes_nothing(site, items):
+    """Who sends it is asked together with the submission, and still decides first."""
+    number = items.ids["submission_id"]
+    before = site.world.status(number)
+
+    answer = site.program("nobody").post("update_submission", {"submission_id": number, "status": "Completed"})
+
+    assert answer.status_int == 401
+    assert site.world.status(number) is before
+
+
+def test_a_report_about_what_is_not_there_is_refused(site, owner):
+    """Known people learn that there is no such submission."""
+    answer = site.program(owner).post("update_submission", {"submission_id": 987654, "status": "Idle"})
+
+    assert answer.status_int == 404
+    assert "987654" in answer.text
 
 
 def test_the_agent_does_not_move_a_submission_out_of_a_final_status(site, owner, items):

@@ -96,6 +96,9 @@ class Exchange:
             return self._static(self.path.removeprefix("/static/"))
         match = self.frame.router.match(self.path)
         identity = self._identify()
+        # Who reports is asked together with what the report is about, which stands in the body.
+        if match is None or match.route.report_on is None:
+            self._admit(identity, people.sign_in(self.core.db, identity.username))
         if match is None:
             raise NotFound(f"There is no page {self.path[:100]}.")
         self.route = match.route
@@ -118,10 +121,12 @@ class Exchange:
         for source in self.frame.sources:
             identity = source.identify(self.facts)
             if identity is not None:
-                self.person = people.within(people.sign_in(self.core.db, identity.username), identity.experiments)
                 return identity
         raise NotAuthenticated("Nobody said who sent this request. Sign in at the front end of this service, or use "
                                "a certificate or token.")
+
+    def _admit(self, identity: Identity, person: Person) -> None:
+        self.person = people.within(person, identity.experiments)
 
     def _require_method(self, route: Route, identity: Identity) -> None:
         method = self.request.method
@@ -145,8 +150,7 @@ class Exchange:
 
     def _prepare(self, match: Match, identity: Identity) -> Call | Elsewhere:
         """Arguments, actor and items; or where a page without experiment and role in its address is."""
-        route, person = match.route, self.person
-        assert person is not None
+        route = match.route
         self.sent |= match.path_arguments
         sent = self.sent
         for old, new in route.renames.items():
@@ -157,12 +161,19 @@ class Exchange:
             # A function of older clients passes its arguments one place too early.
             place = {"experiment": "", "role": place["experiment"]}
         arguments = params.read_all(route.arguments, sent)
+        found = None
+        if route.report_on is not None:
+            person, found = permissions.sign_in(self.core.db, identity.username, route.report_on.kind,
+                                                arguments[route.report_on.argument])
+            self._admit(identity, person)
+        person = self.person
+        assert person is not None
         items: dict[str, list[Any]] = {}
         db = self.core.db
         if isinstance(route.permission, Known) and not (place["experiment"] or person.memberships):
             self.actor = Actor(person.experimenter_id, person.username, "", "", person.is_root)
         else:
-            home = None if all(place.values()) else self._home(route, arguments)
+            home = None if all(place.values()) else self._home(route, arguments, found)
             self.actor = people.act_as(db, person, **place, item_home=home)
         self.scope = scope_of(route, arguments, self.actor.experiment)
         for need in route.needs_for(arguments):
@@ -172,7 +183,7 @@ class Exchange:
                     self.actor, need.action, need.kind if need.kind in permissions.GENERAL else "experiment")
                 continue
             keys = key if isinstance(key, tuple) else (key,)
-            items[need.argument] = permissions.require_items(db, self.actor, need.action, need.kind, keys)
+            items[need.argument] = permissions.require_items(db, self.actor, need.action, need.kind, keys, found=found)
         if route.template and self.request.method != "POST" and self.wants == "html" and not (match.experiment
                                                                                              and match.role):
             return Elsewhere(self._page_url(route, sent))
@@ -189,12 +200,12 @@ class Exchange:
             return ""
         return str(params.read_all({name: PLACE_TEXT}, {name: given})[name])
 
-    def _home(self, route: Route, arguments: Mapping[str, Any]) -> tuple[str, str] | None:
+    def _home(self, route: Route, arguments: Mapping[str, Any], item: Any) -> tuple[str, str] | None:
         for need in route.needs:
             key = arguments.get(need.argument) if need.argument else None
             first = (key[0] if key else None) if isinstance(key, tuple) else key
             if first is not None:
-                found = permissions.home_of(self.core.db, need.kind, first)
+                found = permissions.home_of(self.core.db, need.kind, first, found=item)
                 if found is not None:
                     return found
         return None

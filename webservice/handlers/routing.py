@@ -71,6 +71,12 @@ class Route:
             return (self.permission,)
         return self.permission if isinstance(self.permission, tuple) else ()
 
+    @property
+    def report_on(self) -> Need | None:
+        """The item that programs report on many times a second: who reports is asked together with it."""
+        need = self.permission if isinstance(self.permission, Need) else None
+        return need if need is not None and need.argument and permissions.KINDS[need.kind].with_person else None
+
     def needs_for(self, arguments: Mapping[str, Any]) -> tuple[Need, ...]:
         """All rights that a request with these arguments needs."""
         return self.needs + ((self.by_act[arguments["act"]],) if self.by_act else ())

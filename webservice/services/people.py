@@ -6,10 +6,11 @@ once. Not for what a role may do to an item (that is ``services.permissions``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import Text, and_, bindparam, select
+from sqlalchemy import Text, and_, bindparam, select, true
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import Database, Prepared, insert_new
@@ -42,20 +43,38 @@ class Person:
         return acting_roles(self.role_held(experiment), self.is_root)
 
 
-_SIGN_IN = Prepared("sign_in", (
+_WHO = (
     select(Experimenter.experimenter_id, Experimenter.username, Experimenter.first_name, Experimenter.last_name,
            Experimenter.root, Experimenter.session_experiment, Experimenter.session_role, Membership.experiment,
            Membership.role)
     .outerjoin(Membership, and_(Membership.experimenter_id == Experimenter.experimenter_id, Membership.active,
                                 Membership.experiment.in_(select(Experiment.experiment).where(Experiment.active))))
-    .where(Experimenter.username == bindparam("username", type_=Text)).order_by(Membership.experiment)))
+    .where(Experimenter.username == bindparam("username", type_=Text)).order_by(Membership.experiment))
+_SIGN_IN = Prepared("sign_in", _WHO)
 _EXPERIMENT = Prepared("experiment", select(Experiment.experiment).where(
     Experiment.experiment == bindparam("experiment", type_=Text)))
 
 
 def sign_in(db: Database, username: str) -> Person:
     """The person behind an identity, with what he or she may be now; one statement."""
-    rows = db.ask(_SIGN_IN, username=username)
+    return _person(username, db.ask(_SIGN_IN, username=username))
+
+
+def sign_in_with(item: Prepared) -> Prepared:
+    """A statement that finds a person, and in the same rows an item: the columns from ``item_`` on, None without it."""
+    who, what = _WHO.order_by(None).subquery("who"), item.statement.subquery("what")
+    return Prepared(f"sign_in_with_{item.name}", (
+        select(*who.c, *(column.label(f"item_{column.name}") for column in what.c))
+        .select_from(who.outerjoin(what, true())).order_by(who.c.experiment)))
+
+
+def sign_in_and_ask(db: Database, statement: Prepared, username: str, **values: Any) -> tuple[Person, tuple[Any, ...]]:
+    """The person, and the columns of the item of a statement of ``sign_in_with``."""
+    rows = db.ask(statement, username=username, **values)
+    return _person(username, rows), tuple(rows[0][len(_WHO.exported_columns):])
+
+
+def _person(username: str, rows: Sequence[Any]) -> Person:
     if not rows:
         raise NotAuthenticated(f"POMS does not know the user {username}. Ask a superuser of your experiment, or the "
                                "operator of this service, to have the account registered.")

@@ -17,8 +17,9 @@ from poms.webservice.db import Database, Prepared
 from poms.webservice.errors import Conflict, NotAllowed, NotFound
 from poms.webservice.model import Campaign, CampaignStage, JobType, Launch, LoginSetup, Submission
 from poms.webservice.rules.permissions import PRODUCTION, Action, Actor, refusal
-from poms.webservice.services import submissions
+from poms.webservice.services import people, submissions
 from poms.webservice.services.core import Core
+from poms.webservice.services.people import Person
 
 BIGGEST_ID = 2**31 - 1
 
@@ -30,7 +31,8 @@ _Found = tuple[Any, str, int] | None
 class Kind:
     """How items of one kind are found; ``owner`` gives the creator's role and number.
 
-    ``prepared`` finds an item by ``key`` where no more of it is needed than what is read there.
+    ``prepared`` finds an item by ``key`` where no more of it is needed than what is read there; ``with_person`` the
+    same together with who asks (``people.sign_in_with``).
     """
 
     label: str
@@ -40,6 +42,7 @@ class Kind:
     owner: Callable[[Any], tuple[str, int]]
     name_column: Any = None
     prepared: Prepared | None = None
+    with_person: Prepared | None = None
 
 
 def _made_by(item: Any) -> tuple[str, int]:
@@ -65,7 +68,8 @@ KINDS: dict[str, Kind] = {
                        Submission.submission_id, Submission.experiment, _stage_of, Submission.jobsub_job_id),
     # What programs report on, many times a second.
     "reported_submission": Kind("submission", lambda: select(Submission), Submission.submission_id,
-                                Submission.experiment, _made_by, prepared=submissions.STANDING),
+                                Submission.experiment, _made_by, prepared=submissions.STANDING,
+                                with_person=people.sign_in_with(submissions.STANDING)),
     "launch": Kind("launch", _launches, Launch.launch_id, Launch.experiment, _made_by),
     "job_type": Kind("job type", lambda: select(JobType), JobType.job_type_id, JobType.experiment, _made_by,
                      JobType.name),
@@ -98,14 +102,26 @@ def require_all(session: Session, actor: Actor, action: Action, kind: str, keys:
             for key in wanted]
 
 
-def require_items(db: Database, actor: Actor, action: Action, kind: str, keys: Iterable[int | str]) -> list[Any]:
-    """``require_all`` for a request, which has no session yet and perhaps needs none."""
+def sign_in(db: Database, username: str, kind: str, key: int) -> tuple[Person, Any]:
+    """Who sent a request, and the item that it names, wherever that is (None if nowhere); one statement for both."""
+    known = KINDS[kind]
+    assert known.prepared is not None and known.with_person is not None
+    person, found = people.sign_in_and_ask(db, known.with_person, username, key=key)
+    return person, None if found[0] is None else known.prepared.row(found)
+
+
+def require_items(db: Database, actor: Actor, action: Action, kind: str, keys: Iterable[int | str], *,
+                  found: Any = None) -> list[Any]:
+    """``require_all`` for a request, which has no session yet and perhaps needs none.
+
+    ``found``: the only item, if ``sign_in`` found it already.
+    """
     known = KINDS[kind]
     if known.prepared is None:
         with db.read() as session:
             return require_all(session, actor, action, kind, keys)
     wanted = tuple(dict.fromkeys(keys))
-    return [_allowed(actor, action, known, key, _ask(db, known, key, actor.experiment), of=len(wanted))
+    return [_allowed(actor, action, known, key, _ask(db, known, key, actor.experiment, found), of=len(wanted))
             for key in wanted]
 
 
@@ -131,22 +147,22 @@ def may(actor: Actor, action: Action, kind: str, item: Any) -> bool:
     return refusal(actor, action, owner_role=role, owner_id=owner) is None
 
 
-def home_of(db: Database, kind: str, key: int | str) -> tuple[str, str] | None:
+def home_of(db: Database, kind: str, key: int | str, *, found: Any = None) -> tuple[str, str] | None:
     """Experiment and owner role of an item named by id, wherever it is; None if there is none."""
     if kind not in KINDS or not isinstance(key, int):
         return None
     if KINDS[kind].prepared is not None:
-        found = _ask(db, KINDS[kind], key, None)
+        home = _ask(db, KINDS[kind], key, None, found)
     else:
         with db.read() as session:
-            found = _load(session, KINDS[kind], key, None)
-    return None if found is None else (found[0].experiment, found[1])
+            home = _load(session, KINDS[kind], key, None)
+    return None if home is None else (home[0].experiment, home[1])
 
 
-def _ask(db: Database, kind: Kind, key: int | str, experiment: str | None) -> _Found:
+def _ask(db: Database, kind: Kind, key: int | str, experiment: str | None, found: Any) -> _Found:
     if not isinstance(key, int) or not 0 < key <= BIGGEST_ID:
         return None
-    item = next(iter(db.ask(kind.prepared, key=key)), None)
+    item = found or next(iter(db.ask(kind.prepared, key=key)), None)
     return None if item is None or experiment not in (None, item.experiment) else (item, *kind.owner(item))
 
 

@@ -172,7 +172,9 @@ def _change_at_once() -> Prepared:
     """What ``change_status`` writes, if the submission is still as it was seen; the sums in the order of their keys."""
     table, counts = Submission.__table__, StageStatusCount.__table__
     changed = (
-        update(table).where(table.c.submission_id == _ID, table.c.status_id == _OLD, table.c.status_since == _SEEN)
+        # No index serves these comparisons: the row is found by its key, never among all of its status.
+        update(table).where(table.c.submission_id == _ID, table.c.status_id.is_not_distinct_from(_OLD),
+                            table.c.status_since.is_not_distinct_from(_SEEN))
         .values(status_id=_NEW, status_since=_AT,
                 updated=func.coalesce(bindparam("ended", type_=UtcDateTime), table.c.updated),
                 jobsub_job_id=func.coalesce(_JOB, table.c.jobsub_job_id),
