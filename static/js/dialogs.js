@@ -2,7 +2,33 @@
 // keeps the focus inside and gives it back. A form is sent once, however often its button is pressed.
 const AGAIN_MS = 15_000;
 
+// A question that all rows of a list share: filled in from what stands around the link that asks it.
+function fill(dialog, about) {
+  for (const place of dialog.querySelectorAll("[data-said]")) place.textContent = about[place.dataset.said];
+  for (const field of dialog.querySelectorAll("[data-given]")) {
+    field.value = (about[field.dataset.given] ?? "") + (field.dataset.end ?? "");
+  }
+  for (const list of dialog.querySelectorAll("[data-options]")) {
+    list.replaceChildren(...JSON.parse(about[list.dataset.options]).map((one) => new Option(one.name ?? one, one.id ?? one)));
+  }
+}
+
+function askAbout(page, event) {
+  const link = event.target.closest?.("a[data-ask]");
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  const dialog = page.getElementById(link.dataset.ask);
+  const place = link.closest("[data-about]");
+  const menu = link.closest("details.menu");
+  event.preventDefault();
+  fill(dialog, place.dataset);
+  menu.open = false;
+  dialog.addEventListener("close", () => menu.querySelector("summary").focus(), { once: true });
+  dialog.showModal();
+  dialog.querySelector("[autofocus]")?.select();
+}
+
 export function startDialogs(page) {
+  page.addEventListener("click", (event) => askAbout(page, event));
   page.addEventListener("click", (event) => {
     const button = event.target.closest?.("[popovertarget]");
     if (!button) return;

@@ -7,7 +7,7 @@ import json
 import pytest
 from sqlalchemy import select
 
-from poms.webservice.model import Base, Campaign, CampaignStage, Event, Tag, Undo, Watch
+from poms.webservice.model import Base, Campaign, CampaignStage, CampaignVersion, Event, Tag, Undo, Watch
 from poms.webservice.rules.permissions import ANALYSIS, SUPERUSER
 from poms.webservice.services import campaigns, schedules, tags, watches
 from poms.webservice.services.undos import GOOD_FOR
@@ -15,6 +15,28 @@ from poms.webservice.testing.world import stage
 
 # What a sign-in and the log of events write is not part of any change.
 APART = ("events", "undos", "experimenters")
+
+TEXT = """# kept as it is
+[campaign]
+name = older
+experiment = samdev
+
+[campaign_stage gen]
+vo_role = Production
+software_version = v1
+dataset_or_split_data = raw
+completion_type = located
+completion_pct = 95
+login_setup = here
+job_type = sim
+
+[login_setup here]
+host = localhost
+account =
+
+[job_type sim]
+launch_script = run
+"""
 
 
 def everything(site):
@@ -100,6 +122,70 @@ def test_a_deleted_job_type_comes_back_with_its_recoveries(site, owner, campaign
     browser.post("undo", offer_of(browser))
 
     assert everything(site) == before
+
+
+@pytest.fixture
+def written(site, owner):
+    """The number of a campaign that has a text."""
+    result = campaigns.save_text(site.core, owner, TEXT.encode(), source="test")
+    assert result.problems == ()
+    return result.campaign_id
+
+
+def renamed(site, owner, number):
+    browser = site.browser(owner)
+    browser.post("campaign_act", {"campaign_id": number, "act": "rename", "new_name": "newer"})
+    return browser, offer_of(browser)
+
+
+def versions_of(site, number):
+    """The name of a campaign, and its texts in the order of their numbers."""
+    with site.core.db.read() as session:
+        row = session.get(Campaign, number)
+        texts = session.execute(select(CampaignVersion.number, CampaignVersion.text).where(
+            CampaignVersion.campaign_id == number).order_by(CampaignVersion.number)).all()
+    assert row.version_number == texts[-1].number == len(texts)
+    return row.name, [text for _, text in texts]
+
+
+def test_a_rename_taken_back_is_one_version_more(site, owner, written, clock):
+    """The old name and text to the last byte, under a number that nobody has seen with another text."""
+    browser, offer = renamed(site, owner, written)
+    clock.advance(60)
+
+    browser.post("undo", offer)
+
+    name, texts = versions_of(site, written)
+    assert messages(browser)[0] == "Undone: older renamed to newer"
+    assert name == "older" and len(texts) == 3
+    assert texts[2] == texts[0] != texts[1]
+    with site.core.db.read() as session:
+        last = session.scalars(select(CampaignVersion).order_by(CampaignVersion.number.desc())).first()
+    assert (last.message, last.created, last.creator) == ("renamed back from newer", clock(), owner.experimenter_id)
+
+
+def test_a_rename_is_not_taken_back_over_what_was_saved_since(site, owner, written):
+    """A version saved since stays, under the new name."""
+    browser, offer = renamed(site, owner, written)
+    text = campaigns.version_text(site.core, owner, written)
+    campaigns.save_text(site.core, owner, (text + "# more\n").encode(), source="test")
+    before = versions_of(site, written)
+
+    browser.post("undo", offer)
+
+    assert messages(browser)[0] == "Not undone"
+    assert versions_of(site, written) == before and before[0] == "newer"
+
+
+def test_a_rename_is_not_taken_back_when_the_old_name_is_taken(site, owner, written):
+    """Two campaigns of one name there are never."""
+    browser, offer = renamed(site, owner, written)
+    site.world.campaign_with(stage("gen"), name="older", owner=owner)
+
+    browser.post("undo", offer)
+
+    assert messages(browser)[0] == "Not undone"
+    assert versions_of(site, written)[0] == "newer"
 
 
 def newest(site, table, column):

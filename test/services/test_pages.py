@@ -239,6 +239,37 @@ def test_a_view_shows_its_campaigns(world, owner, view, names):
     assert names_on(campaign_pages.campaign_list(world.core, owner, url, view=view, sort="name")) == names
 
 
+def test_the_list_is_of_one_role_or_of_all(world, owner):
+    """Production, analysis, or both."""
+    world.campaign_with(name="made", owner=owner)
+    world.campaign_with(name="plots", owner=world.person("anna", role=ANALYSIS))
+
+    def names(made_as):
+        return names_on(campaign_pages.campaign_list(world.core, owner, url, sort="name", made_as=made_as))
+
+    assert (names(""), names("production"), names("analysis")) == (["made", "plots"], ["made"], ["plots"])
+
+
+def test_a_row_offers_what_may_be_done_to_it(world, owner, campaign, submission):
+    """By the rights in its campaign; launches begin with stages that no other feeds; what ran is not deleted."""
+    anna = world.person("anna", role=ANALYSIS)
+    world.campaign_with(stage("draw"), name="plots", owner=anna)
+    world.campaign_with(stage("again", after="again"), name="loop", owner=owner)
+
+    def offered(actor):
+        return {row["name"]: (row["may"], [each["name"] for each in row["launchable"]]) for row in
+                campaign_pages.campaign_list(world.core, actor, url)["campaigns"]}
+
+    assert offered(owner) == {
+        "mc": ({"launch": True, "modify": True, "delete": False}, ["gen"]),
+        "loop": ({"launch": True, "modify": True, "delete": True}, ["again"]),
+        "plots": ({"launch": True, "modify": False, "delete": False}, ["draw"])}
+    assert offered(anna) == {
+        "mc": ({"launch": False, "modify": False, "delete": False}, []),
+        "loop": ({"launch": False, "modify": False, "delete": False}, []),
+        "plots": ({"launch": True, "modify": True, "delete": True}, ["draw"])}
+
+
 @pytest.mark.parametrize("what", ["running", "held", "failed"])
 def test_campaigns_are_sorted_by_their_jobs(world, owner, what):
     """In either direction; a campaign without stages counts as none."""

@@ -439,12 +439,20 @@ def campaigns() -> dict[str, Any]:
             "failed": jobs[2],
             "changed_at": ago(minutes=minutes),
             "creator": "mruiz",
+            "made_as": "production",
+            "may": {"launch": True, "modify": active, "delete": not total},
+            "launchable": [{"id": number, "name": "generate"}, {"id": number + 1, "name": "it's \"raw\" <b>"}],
         }
 
     return frame(
         page_url="/poms/campaigns/sbnd/production?view=active&text=mc2026a&sort=-changed",
         text="mc2026a",
         tag="",
+        made_as=[
+            {"label": "All", "url": url("campaigns"), "current": True},
+            {"label": "Production", "url": url("campaigns", made_as="production"), "current": False},
+            {"label": "Analysis", "url": url("campaigns", made_as="analysis"), "current": False},
+        ],
         columns=columns("campaigns"),
         views=[
             {"label": "Active", "url": url("campaigns"), "count": 47, "current": True},
@@ -520,7 +528,7 @@ def campaigns() -> dict[str, Any]:
 
 
 def campaigns_all_columns() -> dict[str, Any]:
-    return campaigns() | {"tag": "2026A", "columns": columns("campaigns", id=True, creator=True)}
+    return campaigns() | {"tag": "2026A", "columns": columns("campaigns", id=True, creator=True, made_as=True)}
 
 
 def campaigns_name_only() -> dict[str, Any]:

@@ -7,7 +7,18 @@ from typing import Any
 from poms.webservice.errors import Conflict, Invalid, NotFound, Problem
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Message, Page, Text
 from poms.webservice.handlers.lists import BULK, EXPORT, as_file, would_do
-from poms.webservice.handlers.params import Upload, choice, count, flag, number, numbers, text, upload
+from poms.webservice.handlers.params import (
+    Upload,
+    choice,
+    count,
+    flag,
+    maybe,
+    number,
+    numbers,
+    own_address,
+    text,
+    upload,
+)
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.handlers.submissions import SUBMISSIONS, submission_answer
 from poms.webservice.rules.permissions import refusal
@@ -32,10 +43,11 @@ ACTS = {"activate": MODIFY_ONE, "deactivate": MODIFY_ONE, "delete": MODIFY_ONE, 
 
 @routes.page("campaigns", "campaigns.html", permission=VIEW, live_seconds=15, arguments={
     "view": choice(*(name for name, _ in campaign_pages.VIEWS)), "text": text(limit=200), "sort": text("-changed"),
-    "tag": text(limit=200), "offset": count(), **EXPORT})
+    "tag": text(limit=200), "made_as": maybe(*(role for role, _ in campaign_pages.MADE_AS if role)),
+    "offset": count(), **EXPORT})
 def campaign_list(call: Call) -> Answer:
     """The campaigns of the experiment."""
-    which = {name: call[name] for name in ("view", "text", "sort", "tag")}
+    which = {name: call[name] for name in ("view", "text", "sort", "tag", "made_as")}
     if call["export"]:
         return as_file(call, "campaigns", f"campaigns_{call.actor.experiment}", **which)
     return Page(campaign_pages.campaign_list(call.core, call.actor, call.url, **which, offset=call["offset"]))
@@ -131,11 +143,11 @@ def _result_page(call: Call, sent: Upload, result: SaveResult, *, status: int = 
 
 @routes.change("campaign_act", permission=VIEW_ONE, by_act=ACTS, arguments={
     **ONE, "act": choice(*ACTS, required=True), "new_name": text(limit=200), "version": number(),
-    "reason": text(limit=500)})
+    "reason": text(limit=500), "back": own_address()})
 def campaign_act(call: Call) -> Answer:
-    """Do something to one campaign."""
+    """Do something to one campaign. ``back`` is where it was asked for, unless what is made has a page of its own."""
     number_, core, actor = call["campaign_id"], call.core, call.actor
-    here, name = call.url("campaign", campaign_id=number_), call.item("campaign_id").name
+    here, name = call["back"] or call.url("campaign", campaign_id=number_), call.item("campaign_id").name
     match call["act"]:
         case "activate" | "deactivate":
             on = call["act"] == "activate"
@@ -146,7 +158,7 @@ def campaign_act(call: Call) -> Answer:
         case "delete":
             change = Change(core, actor, f"Deleted {name}")
             campaigns.delete_campaign(core, actor, number_, undo=change)
-            return Done(call.url("campaigns"), change.title, undo=change.offer)
+            return Done(call["back"] or call.url("campaigns"), change.title, undo=change.offer)
         case "clone":
             if not call["new_name"]:
                 raise Invalid("is required", field="new_name")
@@ -154,8 +166,9 @@ def campaign_act(call: Call) -> Answer:
             return Done(call.url("campaign", campaign_id=made.campaign_id), f"Made {made.name}",
                         data={"campaign_id": made.campaign_id})
         case "rename":
-            old = campaigns.rename(core, actor, number_, call["new_name"])
-            return Done(here, f"{old} is {call['new_name']} now", data={"campaign_id": number_})
+            change = Change(core, actor, f"{name} renamed to {call['new_name']}")
+            old = campaigns.rename(core, actor, number_, call["new_name"], undo=change)
+            return Done(here, f"{old} is {call['new_name']} now", data={"campaign_id": number_}, undo=change.offer)
         case "restore":
             if call["version"] is None:
                 raise Invalid("is required", field="version")

@@ -28,7 +28,8 @@ LISTS: Mapping[str, tuple[Column, ...]] = {
     "campaigns": (
         Column("id", "Id", usual=False), Column("stages", "Stages"), Column("progress", "Progress"),
         Column("running", "Running"), Column("held", "Held"), Column("failed", "Failed"),
-        Column("creator", "Creator", usual=False), Column("changed", "Changed")),
+        Column("creator", "Creator", usual=False), Column("made_as", "Role", usual=False),
+        Column("changed", "Changed")),
     "submissions": (
         Column("state", "State"), Column("batch_id", "Batch id"), Column("jobs", "Jobs"),
         Column("failed", "Failed", usual=False), Column("dataset", "Dataset", usual=False),

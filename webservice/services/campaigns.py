@@ -179,10 +179,11 @@ def restore(core: Core, actor: Actor, campaign_id: int, number: int) -> SaveResu
     return save_text(core, actor, document.to_bytes(), source="restore", message=f"version {number} restored")
 
 
-def rename(core: Core, actor: Actor, campaign_id: int, new_name: str) -> str:
+def rename(core: Core, actor: Actor, campaign_id: int, new_name: str, *, undo: Change = UNKEPT) -> str:
     """Give a campaign another name, in a new version of its text; what ran stays its own. Returns the old name.
 
-    Raises Invalid for what is no name, Conflict if another campaign of the experiment has it.
+    Taken back, that is one version more: numbers of versions are never given twice, since submissions and open editors
+    go by them. Raises Invalid for what is no name, Conflict if another campaign of the experiment has it.
     """
     problem = check_name(new_name, "campaign")
     if problem:
@@ -195,9 +196,15 @@ def rename(core: Core, actor: Actor, campaign_id: int, new_name: str) -> str:
         if session.scalar(select(Campaign.campaign_id).where(
                 Campaign.experiment == actor.experiment, Campaign.name == new_name)) is not None:
             raise Conflict(f"There is a campaign {new_name} in {actor.experiment} already.")
-        text = parse(_version_text(session, row, row.version_number)).with_value("campaign", "name", new_name)
+        before = _version_text(session, row, row.version_number)
+        text = parse(before).with_value("campaign", "name", new_name)
         row.name, row.updater, row.updated = new_name, actor.experimenter_id, now
         row.version_number += 1
+        undo.changed(session, row, to={"version_number": row.version_number + 1})
+        undo.continued(session, CampaignVersion(
+            campaign_id=campaign_id, number=row.version_number + 1, text=before, source="rename", created=now,
+            message=f"renamed back from {new_name}", creator=actor.experimenter_id), key=("campaign_id", "number"),
+            at="created")
         session.add(CampaignVersion(campaign_id=campaign_id, number=row.version_number, text=text.to_bytes().decode(),
                                     source="rename", message=f"renamed from {old}", creator=actor.experimenter_id,
                                     created=now))

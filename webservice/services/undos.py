@@ -7,7 +7,7 @@ Invariant: an undo puts back all rows of a change or none, and none if one of th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,7 +32,8 @@ MOST_EVENTS = 100
 Values = dict[str, Any]
 _LABELS = {"campaigns": "campaign", "campaign_stages": "stage", "job_types": "job type", "login_setups": "login setup",
            "tags": "tag", "experiments": "experiment", "schedules": "the schedule of stage", "watches": "watch",
-           "launches": "launch", "list_columns": "the choice of columns", "campaigns_tags": "tag"}
+           "launches": "launch", "list_columns": "the choice of columns", "campaigns_tags": "tag",
+           "campaign_versions": "version"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,11 @@ class Change:
     _steps: list[dict[str, Any]] = field(default_factory=list)
     _is_whole: bool = True
 
-    def changed(self, session: Session, row: Any) -> None:
-        """A loaded row that has just got other values, which are not flushed yet."""
+    def changed(self, session: Session, row: Any, *, to: Mapping[str, Any] | None = None) -> None:
+        """A loaded row that has just got other values, which are not flushed yet.
+
+        ``to``: columns that taking it back sets to something else than they were, such as a number that only grows.
+        """
         before, after = {}, {}
         for attribute in inspect(row).mapper.column_attrs:
             history = inspect(row).attrs[attribute.key].history
@@ -67,7 +71,8 @@ class Change:
                 before[column.name] = _plain(history.deleted[0] if history.deleted else None)
                 after[column.name] = _plain(getattr(row, attribute.key))
         if before:
-            self._note(session, row.__table__, _key_of(row.__table__, _values(row)), before, after, _values(row))
+            self._note(session, row.__table__, _key_of(row.__table__, _values(row)), {**before, **(to or {})}, after,
+                       _values(row))
 
     def added(self, session: Session, row: Any, name: str = "") -> None:
         """A row that is new in this transaction; ``name``: what people call it, if it has none of its own."""
@@ -80,6 +85,16 @@ class Change:
         for row in rows:
             for table, values in _with_dependants(session, row.__table__, _values(row)):
                 self._note(session, table, _key_of(table, values), values, None, values)
+
+    def continued(self, session: Session, row: Any, *, key: Sequence[str], at: str) -> None:
+        """A row that taking this back adds to a history, which is never shortened.
+
+        ``row`` is not part of the session; ``key``: the columns by which it is one of its kind; ``at``: the column that
+        says when it was written.
+        """
+        values = {name: value for name, value in _values(row).items() if value is not None}
+        self._note(session, row.__table__, {name: values[name] for name in key}, {**values, at: None}, None, values)
+        self._steps[-1]["at"] = at
 
     def cannot_be(self) -> None:
         """Part of this change cannot be taken back, so none of it is offered."""
@@ -111,7 +126,10 @@ class _Unkept(Change):
     def __init__(self) -> None:
         """Knows nobody and nothing."""
 
-    def changed(self, session: Session, row: Any) -> None:
+    def changed(self, session: Session, row: Any, *, to: Mapping[str, Any] | None = None) -> None:
+        """Note nothing."""
+
+    def continued(self, session: Session, row: Any, *, key: Sequence[str], at: str) -> None:
         """Note nothing."""
 
     def added(self, session: Session, row: Any, name: str = "") -> None:
@@ -144,7 +162,7 @@ def undo(core: Core, actor: Actor, undo_id: int) -> str:
                 return row.title
             if row.expires_at <= now:
                 raise Conflict(f"This could be undone until {row.expires_at:%H:%M} UTC. It stays as it is.")
-            _take_back(session, row.steps)
+            _take_back(session, row.steps, now)
             row.undone_at = now
             for about in _about(row.steps):
                 events.record(session, "change.undone", now, actor.username, experiment=actor.experiment,
@@ -154,7 +172,7 @@ def undo(core: Core, actor: Actor, undo_id: int) -> str:
         raise Conflict("Something that this needs is gone, or its name is taken since. It stays as it is.") from taken
 
 
-def _take_back(session: Session, steps: list[dict[str, Any]]) -> None:
+def _take_back(session: Session, steps: list[dict[str, Any]], now: datetime) -> None:
     """What was added goes, the last first; what was removed comes back, the first first; then what was changed."""
     for step in reversed(steps):
         if step["before"] is None:
@@ -163,7 +181,8 @@ def _take_back(session: Session, steps: list[dict[str, Any]]) -> None:
         if step["after"] is None:
             _require_gone(session, step)
             table = _table(step)
-            session.execute(table.insert().values(_typed(table, step["before"])))
+            values = _typed(table, step["before"])
+            session.execute(table.insert().values({**values, step["at"]: now} if "at" in step else values))
     for step in steps:
         if step["before"] is not None and step["after"] is not None:
             _change_back(session, step)

@@ -50,22 +50,29 @@ PAGE = 50
 
 _SORTS = {"name": Campaign.name, "changed": Campaign.last_activity_at, "id": Campaign.campaign_id}
 VIEWS = (("active", "Active"), ("mine", "Mine"), ("inactive", "Inactive"), ("all", "All"))
+MADE_AS = (("", "All"), (permissions.PRODUCTION, "Production"), (permissions.ANALYSIS, "Analysis"))
+"""Whose campaigns: those that belong to the production role, to analysis, or both."""
 
 
 def campaign_list(core: Core, actor: Actor, url: Url, *, view: str = "active", text: str = "", sort: str = "-changed",
-                  tag: str = "", offset: int = 0) -> dict[str, Any]:
+                  tag: str = "", made_as: str = "", offset: int = 0) -> dict[str, Any]:
     """Campaigns of the experiment; ``sort`` is a column's name, with ``-`` in front for the other direction."""
     with core.db.read() as session:
-        rows, more = campaign_rows(session, actor, url, view=view, text=text, sort=sort, tag=tag, offset=offset,
-                                   limit=PAGE)
+        rows, more = campaign_rows(session, actor, url, view=view, text=text, sort=sort, tag=tag, made_as=made_as,
+                                   offset=offset, limit=PAGE)
+        begins = _beginnings(session, [row["id"] for row in rows if row["may"]["launch"]])
         columns = columns_of(session, actor, "campaigns")
         is_first = not rows and session.scalar(
             select(Campaign.campaign_id).where(Campaign.experiment == actor.experiment).limit(1)) is None
-    arguments = {"view": view, "text": text, "sort": sort, **({"tag": tag} if tag else {})}
+    kept = {name: value for name, value in (("tag", tag), ("made_as", made_as)) if value}
+    arguments = {"view": view, "text": text, "sort": sort, **kept}
     return {
-        "views": [{"label": label, "url": url("campaigns", view=name, **({"tag": tag} if tag else {})), "count": None,
+        "views": [{"label": label, "url": url("campaigns", **{**kept, "view": name}), "count": None,
                    "current": view == name} for name, label in VIEWS],
-        "text": text, "tag": tag, "campaigns": rows, "is_first": is_first, "columns": columns,
+        "made_as": [{"label": label, "url": url("campaigns", **{**arguments, "made_as": role}),
+                   "current": made_as == role} for role, label in MADE_AS],
+        "text": text, "tag": tag, "is_first": is_first, "columns": columns,
+        "campaigns": [{**row, "launchable": begins.get(row["id"], [])} for row in rows],
         "pager": {"text": f"{offset + 1:,} to {offset + len(rows):,}" if rows else "",
                   "newer_url": url("campaigns", **arguments, offset=max(0, offset - PAGE)) if offset else "",
                   "older_url": url("campaigns", **arguments, offset=offset + PAGE) if more else ""},
@@ -74,8 +81,21 @@ def campaign_list(core: Core, actor: Actor, url: Url, *, view: str = "active", t
     }
 
 
+def _beginnings(session: Session, campaign_ids: list[int]) -> dict[int, list[dict[str, Any]]]:
+    """For each campaign the stages that no other feeds, which a launch begins with."""
+    if not campaign_ids:
+        return {}
+    found: dict[int, list[dict[str, Any]]] = {}
+    for stage in session.execute(
+            select(CampaignStage.campaign_id, CampaignStage.campaign_stage_id, CampaignStage.name)
+            .where(CampaignStage.campaign_id.in_(campaign_ids), ~_is_fed())
+            .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)):
+        found.setdefault(stage.campaign_id, []).append({"id": stage.campaign_stage_id, "name": stage.name})
+    return found
+
+
 def campaign_rows(session: Session, actor: Actor, url: Url, *, view: str, text: str, sort: str, tag: str = "",
-                  offset: int = 0, limit: int = PAGE) -> tuple[list[dict[str, Any]], bool]:
+                  made_as: str = "", offset: int = 0, limit: int = PAGE) -> tuple[list[dict[str, Any]], bool]:
     """One piece of the list of campaigns, and whether there are more; three statements for any number of rows."""
     where = [Campaign.experiment == actor.experiment]
     if view in ("active", "mine"):
@@ -86,12 +106,16 @@ def campaign_rows(session: Session, actor: Actor, url: Url, *, view: str, text: 
         where.append(Campaign.creator == actor.experimenter_id)
     if text:
         where.append(_matches(text))
+    if made_as:
+        is_analysis = Campaign.creator_role == permissions.ANALYSIS
+        where.append(is_analysis if made_as == permissions.ANALYSIS else ~is_analysis)
     if tag:
         where.append(Campaign.campaign_id.in_(
             select(CampaignTag.campaign_id).join(Tag, Tag.tag_id == CampaignTag.tag_id)
             .where(Tag.experiment == actor.experiment, Tag.tag_name == tag)))
-    query = select(Campaign.campaign_id, Campaign.name, Campaign.active, Campaign.last_activity_at,
-                   Experimenter.username).outerjoin(Experimenter, Experimenter.experimenter_id == Campaign.creator)
+    query = select(Campaign.campaign_id, Campaign.name, Campaign.active, Campaign.last_activity_at, Campaign.creator,
+                   Campaign.creator_role, Experimenter.username).outerjoin(
+                       Experimenter, Experimenter.experimenter_id == Campaign.creator)
     found = session.execute(_sorted(query.where(*where), sort).offset(offset).limit(limit + 1)).all()
     shown = found[:limit]
     numbers = [campaign.campaign_id for campaign in shown]
@@ -101,7 +125,17 @@ def campaign_rows(session: Session, actor: Actor, url: Url, *, view: str, text: 
         "id": campaign.campaign_id, "name": campaign.name, "active": campaign.active,
         "url": url("campaign", campaign_id=campaign.campaign_id), "tags": tags.get(campaign.campaign_id, []),
         **strips[campaign.campaign_id], "changed_at": campaign.last_activity_at, "creator": campaign.username or "",
+        "made_as": campaign.creator_role,
+        "may": _may(actor, campaign, is_launched=strips[campaign.campaign_id]["is_launched"]),
     } for campaign in shown], len(found) > limit
+
+
+def _may(actor: Actor, campaign: Any, *, is_launched: bool) -> dict[str, bool]:
+    """What somebody may do to a campaign. One that was ever launched is not deleted."""
+    owner = {"owner_role": campaign.creator_role, "owner_id": campaign.creator}
+    modify = permissions.refusal(actor, "modify", **owner) is None
+    return {"launch": permissions.refusal(actor, "do", **owner) is None, "modify": modify,
+            "delete": modify and not is_launched}
 
 
 def campaign_pieces(core: Core, actor: Actor, url: Url, size: int, **which: Any) -> Iterator[list[dict[str, Any]]]:
@@ -165,10 +199,7 @@ def campaign_head(session: Session, actor: Actor, campaign_id: int, url: Url) ->
         raise NotFound(f"There is no campaign {campaign_id} in {actor.experiment}.")
     campaign, made_by, saved_at, saved_by, submissions = found
     launchable = _launchable(session, campaign_id)
-    owner = {"owner_role": campaign.creator_role, "owner_id": campaign.creator}
-    may = {"launch": permissions.refusal(actor, "do", **owner) is None,
-           "modify": permissions.refusal(actor, "modify", **owner) is None, "watch": True,
-           "delete": permissions.refusal(actor, "modify", **owner) is None and not submissions}
+    may = {**_may(actor, campaign, is_launched=bool(submissions)), "watch": True}
     head = {
         "campaign": {"id": campaign.campaign_id, "name": campaign.name,
                      "url": url("campaign", campaign_id=campaign.campaign_id),
@@ -186,14 +217,18 @@ def campaign_head(session: Session, actor: Actor, campaign_id: int, url: Url) ->
 
 def _launchable(session: Session, campaign_id: int) -> list[dict[str, Any]]:
     """All stages. Those that no other stage feeds come first; the others can be chosen all the same."""
-    fed = (select(CampaignDependency.campaign_dep_id)
-           .where(CampaignDependency.consumer_campaign_stage_id == CampaignStage.campaign_stage_id,
-                  CampaignDependency.provider_campaign_stage_id != CampaignStage.campaign_stage_id).exists())
     rows = session.execute(
-        select(CampaignStage.campaign_stage_id, CampaignStage.name, fed)
+        select(CampaignStage.campaign_stage_id, CampaignStage.name, _is_fed())
         .where(CampaignStage.campaign_id == campaign_id)
         .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)).all()
     return [{"name": name, "id": number} for number, name, _ in sorted(rows, key=lambda row: row[2])]
+
+
+def _is_fed() -> Any:
+    """Whether another stage feeds this one."""
+    return (select(CampaignDependency.campaign_dep_id)
+            .where(CampaignDependency.consumer_campaign_stage_id == CampaignStage.campaign_stage_id,
+                   CampaignDependency.provider_campaign_stage_id != CampaignStage.campaign_stage_id).exists())
 
 
 def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[str, Any]:

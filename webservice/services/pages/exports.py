@@ -34,7 +34,8 @@ def _counts(*states: str) -> dict[str, Take]:
 
 _COLUMNS: Mapping[str, Mapping[str, Take]] = {
     "campaigns": {
-        **_same("id", "name", "active", "tags", "creator"), "stages": lambda row: len(row["stages"]),
+        **_same("id", "name", "active", "tags", "creator"), "role": lambda row: row["made_as"],
+        "stages": lambda row: len(row["stages"]),
         **_same("done"), **_counts("Located", "Completed", "Running", "Idle", "Held", "Failed", "Removed"),
         **_same("changed_at")},
     "submissions": {

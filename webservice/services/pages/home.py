@@ -211,8 +211,9 @@ def _running(session: Session, actor: Actor, url: Url, scope: str,
 
 def stage_strips(session: Session, campaign_ids: list[int], url: Url) -> dict[int, dict[str, Any]]:
     """For each campaign: its stages with their states, and the sums of their jobs; one statement for all."""
-    result: dict[int, dict[str, Any]] = {number: {"stages": [], "counts": {}, "total": 0, "done": "–", "running": 0,
-                                                  "held": 0, "failed": 0} for number in campaign_ids}
+    result: dict[int, dict[str, Any]] = {
+        number: {"stages": [], "counts": {}, "total": 0, "done": "–", "running": 0, "held": 0, "failed": 0,
+                 "is_launched": False} for number in campaign_ids}
     if not campaign_ids:
         return result
     # Columns, not objects: stages carry long documents, and a list of fifty campaigns has hundreds of them.
@@ -227,6 +228,7 @@ def stage_strips(session: Session, campaign_ids: list[int], url: Url) -> dict[in
         entry["stages"].append({"name": stage.name, "state": stage_state(stage.status_id),
                                 "url": url("stage", campaign_stage_id=stage.campaign_stage_id)})
         add_to(entry["counts"], job_counts(stage, located=stage.status_id == Status.LOCATED))
+        entry["is_launched"] = entry["is_launched"] or stage.status_id is not None
         entry["running"] += stage.jobs_running
         entry["held"] += stage.jobs_held
         entry["failed"] += stage.jobs_failed
