@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, case, func, select
+from sqlalchemy import Row, and_, bindparam, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import Campaign, CampaignStage, Event, Experimenter, Submission
+from poms.webservice.model.base import UtcDateTime
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services.events import KINDS
 
@@ -133,10 +134,15 @@ def created_since(moment: datetime) -> Any:
     Numbers are given in the order of time but for the length of a transaction; an hour is spared for that. The first
     number of the range is searched for by halves, in a score of looks into the index of numbers.
     """
-    return and_(Submission.created >= moment, Submission.submission_id >= _first_number(moment - timedelta(hours=1)))
+    return and_(Submission.created >= moment, Submission.submission_id >= _first_number(moment - _SPARED))
 
 
-def _first_number(moment: datetime) -> Any:
+def first_since(session: Session, moment: datetime) -> int:
+    """The first number of that range, for pages that look at the same window in several statements."""
+    return int(session.scalar(_FIRST_SINCE, {"moment": moment - _SPARED}) or 0)
+
+
+def _first_number(moment: Any) -> Any:
     """The number from which on submissions were made at this moment or later; a scalar subquery."""
     number = Submission.submission_id
     halves = select((func.coalesce(func.min(number), 0)).label("low"),
@@ -150,6 +156,11 @@ def _first_number(moment: datetime) -> Any:
         select(case((is_older, middle + 1), else_=halves.c.low), case((is_older, halves.c.high), else_=middle))
         .where(halves.c.low < halves.c.high))
     return select(func.max(halves.c.low)).scalar_subquery()
+
+
+_SPARED = timedelta(hours=1)
+# Put together once: that takes longer than the search itself.
+_FIRST_SINCE = select(_first_number(bindparam("moment", type_=UtcDateTime)))
 
 
 def newest_submissions(session: Session, stages: Iterable[CampaignStage]) -> dict[int, Submission]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Integer, Select, cast, func, or_, select, true
+from sqlalchemy import Integer, Select, cast, func, literal, or_, select, true
 from sqlalchemy.orm import Session
 
 from poms.webservice.errors import Invalid
@@ -20,7 +20,7 @@ from poms.webservice.rules import endings
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import NEEDS_PERSON, Status
 from poms.webservice.services.core import Core
-from poms.webservice.services.pages.common import JOB_WORDS, Url, created_since
+from poms.webservice.services.pages.common import JOB_WORDS, Url, first_since
 
 MOST_SUBMISSIONS = 20_000
 """Days are summed up over so many newest submissions."""
@@ -45,7 +45,7 @@ def sheet(core: Core, actor: Actor, url: Url, *, stage_id: int | None = None, ca
         Submission.campaign_id == campaign_id)
     with core.db.read() as session:
         owner, arguments = _owner(session, url, stage_id, campaign_id)
-        newest = _newest(where, since, actor)
+        newest = _newest(session, where, since, actor)
         per_day, _ = _by_day(session, newest)
         exits = _exits_by_day(session, newest)
     codes = sorted({code for found in exits.values() for code in found}, key=endings.code_order)
@@ -71,7 +71,7 @@ def dashboard(core: Core, actor: Actor, url: Url, *, days: int = 14) -> dict[str
     now = core.clock()
     since = _first_day(now, days)
     with core.db.read() as session:
-        newest = _newest(Submission.experiment == actor.experiment, since, actor)
+        newest = _newest(session, Submission.experiment == actor.experiment, since, actor)
         per_day, states = _by_day(session, newest)
         failures = _failures(session, newest, url)
         busiest, live = _at_work(session, actor, url)
@@ -110,11 +110,14 @@ def _first_day(now: datetime, days: int) -> datetime:
     return (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _newest(where: Any, since: datetime, actor: Actor) -> Any:
+def _newest(session: Session, where: Any, since: datetime, actor: Actor) -> Any:
     """The newest submissions of the window, at most so many: the index gives them in this order."""
+    # As a subquery, whose value PostgreSQL does not guess at: it would rather read the whole window than an index.
+    first = select(literal(first_since(session, since))).scalar_subquery()
     return (select(Submission.submission_id, Submission.created, Submission.status_id, Submission.job_endings,
                    *(getattr(Submission, name) for name in _SUMMED))
-            .where(where, Submission.experiment == actor.experiment, created_since(since))
+            .where(where, Submission.experiment == actor.experiment, Submission.created >= since,
+                   Submission.submission_id >= first)
             .order_by(Submission.submission_id.desc()).limit(MOST_SUBMISSIONS).subquery())
 
 

@@ -41,8 +41,10 @@ def submission_bars(core: Core, actor: Actor, url: Url, *, stage_id: int | None 
     with core.db.read() as session:
         owner, arguments, where = _owner(session, actor, url, stage_id, campaign_id, tag)
         live, ended = (_numbers(LIVE), _numbers(set(Status) - LIVE))
-        query = (select(Submission, CampaignStage.name)
-                 .join(CampaignStage, CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
+        # The names of the few that are shown; a join would read all stages there are.
+        stage = (select(CampaignStage.name).where(CampaignStage.campaign_stage_id == Submission.campaign_stage_id)
+                 .scalar_subquery().label("stage"))
+        query = (select(Submission.submission_id, Submission.status_id, Submission.status_since, stage)
                  .where(*where, Submission.experiment == actor.experiment, Submission.created <= end,
                         # The states are named, as the index of times is one of states and times.
                         or_(Submission.status_id.in_(live),
@@ -51,22 +53,22 @@ def submission_bars(core: Core, actor: Actor, url: Url, *, stage_id: int | None 
             query = query.where(Submission.submission_id < before)
         rows = session.execute(query.order_by(Submission.submission_id.desc()).limit(PAGE + 1)).all()
         shown, more = rows[:PAGE], len(rows) > PAGE
-        steps = _steps(session, [row[0].submission_id for row in shown])
+        steps = _steps(session, [item.submission_id for item in shown])
     shown_rows = []
-    for item, stage in shown:
+    for item in shown:
         status = Status(item.status_id)
         # Of those that are over, the last state is a moment, and no colour goes on to the end of the window.
         drawn = bars.pieces(steps.get(item.submission_id, []), begin, end,
                             ends_at=None if status in LIVE else item.status_since)
         shown_rows.append({
-            "id": item.submission_id, "name": str(item.submission_id), "note": stage, "state": status.label,
+            "id": item.submission_id, "name": str(item.submission_id), "note": item.stage, "state": status.label,
             "url": url("submission", submission_id=item.submission_id),
             "more_url": url("time_bars", submission_id=item.submission_id), "pieces": drawn})
     kept = {**arguments, "days": days, **({"until": f"{end:%Y-%m-%d %H:%M:%S}"} if until else {})}
     return {**window(begin, end), "owner": owner, "bars": shown_rows, "what": "Submission",
             "windows": _windows(url, arguments, days), **_beside(core, url, arguments, begin, end, days),
             "pager": {"text": f"{len(shown_rows)} shown", "newer_url": url("time_bars", **kept) if before else "",
-                      "older_url": url("time_bars", **kept, before=shown[-1][0].submission_id) if more else ""}}
+                      "older_url": url("time_bars", **kept, before=shown[-1].submission_id) if more else ""}}
 
 
 def _numbers(states: Iterable[Status]) -> list[int]:
