@@ -558,6 +558,20 @@ def test_jobs_are_sorted_and_filtered(world, owner, submission):
     assert [row["memory_used_mb"] for row in by_memory["jobs"]] == [200, 100, 0]
 
 
+def test_jobs_are_in_the_order_of_their_numbers(world, owner, submission):
+    """Job 9 comes before job 10, on the page and from neighbour to neighbour."""
+    job = row_of(world, Job, submission_id=submission)
+    add_copies(world, job, 2, batch_id=lambda number: ["77.10@x", "77.9@x"][number],
+               state=lambda number: int(JobState.HELD))
+
+    page = submission_pages.submission_page(world.core, owner, url, submission, state="Held")
+    ninth = submission_pages.job_page(world.core, owner, url, submission, "77.9@x")
+
+    assert [row["label"] for row in page["jobs"]] == [".9", ".10"]
+    assert arguments_of(ninth["siblings"]["next_url"])["batch_id"] == "77.10@x"
+    assert ninth["siblings"]["previous_url"] == ""
+
+
 def test_actions_are_offered_as_long_as_they_make_sense(world, owner, campaign, submission):
     """Jobs are acted on while there may be some; calling it Located ends with being Located."""
     live = submission_pages.submission_page(world.core, owner, url, submission)["may"]

@@ -138,7 +138,7 @@ class Request:
 
 
 class Story:
-    """Slices that feed themselves, a merge, an approval and what is behind it, a stage with a schedule and one that scouts.
+    """Slices that feed themselves, a merge, an approval and what is behind it; a schedule; a stage that scouts.
 
     ``pausing``: an agent may also sleep through its lease in the middle of a submit, and go on then. ``faults``: only
     these happen.

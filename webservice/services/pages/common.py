@@ -10,7 +10,7 @@ from sqlalchemy import Row, and_, bindparam, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import Campaign, CampaignStage, Event, Experimenter, Submission
+from poms.webservice.model import Campaign, CampaignStage, Event, Experimenter, Job, Submission
 from poms.webservice.model.base import UtcDateTime
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services.events import KINDS
@@ -30,6 +30,11 @@ def campaign_place(campaign: Campaign | None, url: Url) -> dict[str, Any]:
     if campaign is None:
         return {"id": None, "name": "no campaign", "url": url("campaigns")}
     return {"id": campaign.campaign_id, "name": campaign.name, "url": url("campaign", campaign_id=campaign.campaign_id)}
+
+
+def job_order() -> tuple[Any, Any]:
+    """What jobs of a submission are put in order by: their numbers, 9 before 10. Longer ids are higher ones."""
+    return func.length(Job.batch_id), Job.batch_id
 
 
 def job_counts(row: Submission | CampaignStage | Row[Any], *, located: bool = False) -> dict[str, int]:

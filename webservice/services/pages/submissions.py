@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Select, case, func, or_, select, true
+from sqlalchemy import Select, case, func, or_, select, true, tuple_
 from sqlalchemy.orm import Session, joinedload
 
 from poms.webservice.errors import NotFound, PomsError
@@ -45,6 +45,7 @@ from poms.webservice.services.pages.common import (
     created_since,
     happened,
     job_counts,
+    job_order,
     names_of,
     page_of,
 )
@@ -451,8 +452,8 @@ def _jobs_query(submission_id: int, state: str, sort: str) -> Select[Any]:
     if state in states:
         where.append(Job.state == int(states[state]))
     column = _JOB_SORTS.get(sort.removeprefix("-"))
-    order = [Job.batch_id] if column is None else [column.desc() if sort.startswith("-") else column, Job.batch_id]
-    return select(Job).where(*where).order_by(*order)
+    order = [] if column is None else [column.desc() if sort.startswith("-") else column]
+    return select(Job).where(*where).order_by(*order, *job_order())
 
 
 def job_pieces(core: Core, url: Url, submission_id: int, *, state: str = "", sort: str = "",
@@ -622,10 +623,10 @@ def job_page(core: Core, actor: Actor, url: Url, submission_id: int, batch_id: s
                                "wrote is shown by poms logs job, for as long as the batch system has it.")
             raise NotFound(f"Submission {submission_id} has no job {batch_id} that POMS knows.")
         same = [Job.submission_id == submission_id, Job.state == job.state]
-        before = session.scalar(select(Job.batch_id).where(*same, Job.batch_id < batch_id)
-                                .order_by(Job.batch_id.desc()).limit(1))
-        after = session.scalar(select(Job.batch_id).where(*same, Job.batch_id > batch_id)
-                               .order_by(Job.batch_id).limit(1))
+        place, here = tuple_(*job_order()), (len(batch_id), batch_id)
+        before = session.scalar(select(Job.batch_id).where(*same, place < here)
+                                .order_by(*(column.desc() for column in job_order())).limit(1))
+        after = session.scalar(select(Job.batch_id).where(*same, place > here).order_by(*job_order()).limit(1))
     refusal = permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator)
     row = job_row(job, url)
 

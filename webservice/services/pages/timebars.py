@@ -24,7 +24,7 @@ from poms.webservice.rules import bars
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import LIVE, Status
 from poms.webservice.services.core import Core
-from poms.webservice.services.pages.common import STATE_WORDS, Url
+from poms.webservice.services.pages.common import STATE_WORDS, Url, job_order
 from poms.webservice.services.pages.submissions import load_submission
 from poms.webservice.services.pages.timeline import window
 
@@ -79,7 +79,7 @@ def job_bars(core: Core, actor: Actor, url: Url, submission_id: int, *, offset: 
     """One bar for each job of a submission, from its submission to now or to its end."""
     with core.db.read() as session:
         item, stage, campaign, _ = load_submission(session, actor, submission_id)
-        rows = session.scalars(select(Job).where(Job.submission_id == submission_id).order_by(Job.batch_id)
+        rows = session.scalars(select(Job).where(Job.submission_id == submission_id).order_by(*job_order())
                                .offset(offset).limit(PAGE + 1)).all()
     shown, more = rows[:PAGE], len(rows) > PAGE
     begin = item.created
