@@ -37,6 +37,7 @@ from poms.webservice.handlers import (
     legacy_launches,
     lists,
     openapi,
+    people,
     previews,
     render,
     schedules,
@@ -50,14 +51,14 @@ from poms.webservice.handlers.frame import Frame, answer_protocol_error
 from poms.webservice.handlers.front import Front, Wsgi
 from poms.webservice.handlers.routing import MOUNT, Router, Routes
 from poms.webservice.handlers.static_files import StaticFiles
-from poms.webservice.services import people
 from poms.webservice.services.core import Core
+from poms.webservice.services.people import list_experiments
 
 log = logging.getLogger(__name__)
 
 GROUPS = tuple(module.routes for module in (home, campaigns, editor, stages, schedules, submissions, jobs, launches,
-                                            previews, uploads, watches, blocks, figures, lists, legacy, legacy_edits,
-                                            legacy_campaigns, legacy_launches))
+                                            previews, uploads, watches, blocks, people, figures, lists, legacy,
+                                            legacy_edits, legacy_campaigns, legacy_launches))
 ROUTES = (*GROUPS, openapi.describing(GROUPS))
 
 
@@ -83,7 +84,7 @@ def build(origin: Core | Settings, plugins: Sequence[object] | None = None, *,
     feed = ChangeFeed(core)
     frame = Frame(core, router, render.make_environment(_directory(poms.templates)), static, version=__version__,
                   feed=feed)
-    mounts = {mount.prefix: mount.application for mount in core.backends.wsgi_mounts(people.list_experiments(core))}
+    mounts = {mount.prefix: mount.application for mount in core.backends.wsgi_mounts(list_experiments(core))}
     log.info("web application built", extra={"routes": len(router.routes), "mounts": ", ".join(mounts) or "none"})
     mounts[changes.PATH] = feed
     return Front(_pages(frame), mounts, secure=core.settings.service.public_url.startswith("https:"))

@@ -18,7 +18,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("kept", sa.Boolean(), server_default=sa.text("false"), nullable=False))
         batch_op.add_column(sa.Column("changed_by", sa.Text(), server_default="", nullable=False))
         batch_op.add_column(sa.Column("changed_at", sa.DateTime(timezone=True), nullable=True))
-    op.create_index("ix_events_people", "events", ["experiment", "event_id"], postgresql_where=sa.text(PEOPLE),
+    op.create_index("ix_events_people", "events", ["kind", "experiment", "event_id"], postgresql_where=sa.text(PEOPLE),
                     sqlite_where=sa.text(PEOPLE))
 
 

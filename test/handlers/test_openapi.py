@@ -60,7 +60,7 @@ VALUES = {
     "block": "old", "to": "fourth", "createds": "2026-03-01 12:00:00", "delete": "1", "last_split_custom_val": "0",
     "dims": "file_name %", "dd_submissions": "7", "decision_id": "1", "undo_id": "1",
     "test_id": "1", "watch_id": "1", "about": "finished", "channel": "mail", "address": "olive@example.org",
-    "quiet": "22:00-07:00",
+    "quiet": "22:00-07:00", "username": "olive",
 }
 # Values that one route needs to be others.
 INSTEAD = {
@@ -68,11 +68,11 @@ INSTEAD = {
     "job_type_rm": {"ae_definition_name": "old"}, "login_setup_rm": {"ae_launch_name": "old"},
     "login_setup_edit": {"ae_launch_name": "made"}, "editor_block": {"block": "old"},
     "campaign_add_name": {"campaign_name": "fifth"}, "gui_wf_clone": {"campaign": "typed"},
-    "gui_wf_edit": {"campaign": "mc"},
+    "gui_wf_edit": {"campaign": "mc"}, "person": {"username": "olive"},
 }
 # Arguments that a request needs though none of them is required by itself.
 ALSO = {
-    "watch": ("campaign_id",), "watch_change": ("about",),
+    "watch": ("campaign_id",), "watch_change": ("about",), "people_add": ("username",),
     "update_stage_param_overrides": ("param_overrides",), "update_campaign_stage": ("software_version",),
     "job_type_edit": ("ae_launch_script",), "login_setup_edit": ("ae_launch_host",),
     "campaign_stage_edit": ("ae_stage_name", "ae_campaign_name", "ae_software_version", "ae_vo_role", "ae_dataset",
@@ -87,6 +87,7 @@ ALSO = {
 REFUSED = {
     "stages_switch": 409, "watch_address": 404, "watch_test": 404, "recover": 400, "recovery_answer": 404,
     "scout_answer": 404, "launch_recovery_for": 400, "abort_launch": 409, **dict.fromkeys((
+        "people_act", "people_add",
         "calculate_dd_project_completion", "campaign_stage_datasets", "set_job_launches", "update_submissions",
         "wrapup_tasks", "mark_failed_submissions", "make_stale_campaigns_inactive", "launch_queued_job"), 403),
 }

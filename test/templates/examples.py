@@ -27,6 +27,7 @@ ROUTES = frozenset(
         "campaign_edit",
         "editor_data",
         "editor_check",
+        "editor_preview",
         "editor_save",
         "editor_block",
         "stage",
@@ -40,6 +41,10 @@ ROUTES = frozenset(
         "file_uploads",
         "download_file",
         "samples",
+        "people",
+        "person",
+        "people_act",
+        "people_add",
         "schedule",
         "agents",
         "openapi",
@@ -2098,6 +2103,104 @@ def help_page() -> dict[str, Any]:
                          {"state": "Located", "text": "the output is there"}])
 
 
+def member(username: str, role: str, **more: Any) -> dict[str, Any]:
+    return {
+        "username": username,
+        "name": "",
+        "role": role,
+        "active": True,
+        "is_root": False,
+        "is_you": False,
+        "seen_at": None,
+        "changed_at": None,
+        "changed_by": "",
+        "source": "",
+        "source_role": "",
+        "kept": False,
+        "url": url("person", username=username),
+    } | more
+
+
+ROLE_WORDS = [
+    {"name": "analysis", "text": "has campaigns of his or her own"},
+    {"name": "superuser", "text": "says who is in the experiment"},
+]
+
+
+def role_change(number: int, username: str, was: str, role: str, reason: str = "") -> dict[str, Any]:
+    return {
+        "id": number,
+        "at": ago(hours=number),
+        "by": "lortiz",
+        "username": username,
+        "url": url("person", username=username),
+        "was": was,
+        "role": role,
+        "reason": reason,
+    }
+
+
+def people() -> dict[str, Any]:
+    changed = {"changed_at": ago(days=3), "changed_by": "lortiz"}
+    return frame(
+        page_url=url("people", sort="-role"),
+        views=[
+            {"label": "Members", "url": url("people"), "count": 4, "current": True},
+            {"label": "Ended", "url": url("people", view="ended"), "count": 1, "current": False},
+        ],
+        people=[
+            member("lortiz", "superuser", name="Lena Ortiz", is_you=True, is_root=True, seen_at=NOW),
+            member("mruiz", "production", name="Marta Ruiz", source="ferry", source_role="production", **changed),
+            member("kept_by_hand", "production-shifter", source="ferry", source_role="analysis", kept=True, **changed),
+            member("gone", "analysis", name="Gus O. Ne", active=False, seen_at=ago(days=200)),
+        ],
+        text="",
+        held="",
+        columns=columns("people"),
+        role_words=ROLE_WORDS,
+        latest=[
+            role_change(2, "mruiz", "analysis", "production", "for <the> run"),
+            role_change(1, "gone", "analysis", ""),
+        ],
+        pager=pager("1 to 4"),
+        may={"appoint": True},
+        typed={"username": "", "first_name": "", "last_name": "", "held": "analysis", "reason": ""},
+        problems=[],
+    )
+
+
+def people_none() -> dict[str, Any]:
+    return people() | {"people": [], "latest": [], "may": {"appoint": False}}
+
+
+def people_no_match() -> dict[str, Any]:
+    return people() | {"people": [], "text": "nobody like it", "held": "analysis"}
+
+
+def people_refused() -> dict[str, Any]:
+    wrong = [{"message": "This cannot be a user name", "field": "username", "line": None}]
+    return people() | {"problems": wrong, "typed": people()["typed"] | {"username": "a b", "held": "superuser"}}
+
+
+def person() -> dict[str, Any]:
+    return frame(
+        person_shown=people()["people"][2],
+        role_words=ROLE_WORDS,
+        campaigns_url=url("campaigns", view="all", text="kept_by_hand"),
+        history=[role_change(3, "kept_by_hand", "", "analysis")],
+        history_is_cut=True,
+        may={"appoint": True},
+    )
+
+
+def person_gone() -> dict[str, Any]:
+    return person() | {"person_shown": people()["people"][3], "history": [], "history_is_cut": False}
+
+
+def person_seen_only() -> dict[str, Any]:
+    return person() | {"person_shown": people()["people"][0], "may": {"appoint": False}}
+
+
 def samples() -> dict[str, Any]:
     return frame(
         may={"create": True},
@@ -2324,6 +2427,13 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("upload_result", upload_refused),
         ("upload_result", upload_saved),
         ("help", help_page),
+        ("people", people),
+        ("people", people_none),
+        ("people", people_no_match),
+        ("people", people_refused),
+        ("person", person),
+        ("person", person_gone),
+        ("person", person_seen_only),
         ("samples", samples),
         ("samples", samples_none),
         ("api", api),

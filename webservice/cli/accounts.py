@@ -35,6 +35,8 @@ def add_verbs(verbs: argparse._SubParsersAction, common: argparse.ArgumentParser
     role.add_argument("username")
     role.add_argument("experiment")
     role.add_argument("role", choices=(*ROLES, NO_ROLE))
+    role.add_argument("--source", default="", metavar="NAME",
+                      help="an outside list of members says so: what was decided here stays")
     role.set_defaults(run=change_role)
 
     experiment = verbs.add_parser("experiment", help="add and list experiments", description="Experiments.")
@@ -86,8 +88,12 @@ def change_role(arguments: argparse.Namespace) -> int:
 
     role = None if arguments.role == NO_ROLE else arguments.role
     with _core(arguments) as core:
-        accounts.set_role(core, arguments.username, arguments.experiment, role)
-    print(f"{arguments.username} is now {role or 'without a role'} in {arguments.experiment}")
+        outcome = accounts.set_role(core, arguments.username, arguments.experiment, role, source=arguments.source)
+    if outcome == "kept":
+        print(f"{arguments.username} stays in {arguments.experiment} what was decided there; {arguments.source} says "
+              f"{role or 'no role'}")
+    else:
+        print(f"{arguments.username} is now {role or 'without a role'} in {arguments.experiment}")
     return 0
 
 

@@ -126,6 +126,7 @@ class Exchange:
                                "a certificate or token.")
 
     def _admit(self, identity: Identity, person: Person) -> None:
+        people.note_seen(self.core.db, person, self.core.clock())
         self.person = people.within(person, identity.experiments)
 
     def _require_method(self, route: Route, identity: Identity) -> None:

@@ -197,5 +197,7 @@ def show_watching(call: Call) -> Answer:
 
 @routes.answer("experiment_membership", permission=VIEW, words=("experiment_shifters",))
 def experiment_membership(call: Call) -> Answer:
-    """Who is in the experiment, in which role."""
+    """Who is in the experiment, in which role; for browsers the page of people."""
+    if call.wants == "html":
+        return Elsewhere(call.url("people"))
     return Data({"data": {"members": lookups.list_members(call.core, call.actor.experiment)}})

@@ -52,6 +52,9 @@ LISTS: Mapping[str, tuple[Column, ...]] = {
         Column("recoveries", "Recoveries"), Column("used", "Used by"), Column("creator", "Creator", usual=False),
         Column("changed", "Changed")),
     "tags": (Column("campaigns", "Campaigns"), Column("creator", "Made by")),
+    "people": (
+        Column("name", "Name"), Column("role", "Role"), Column("source", "Comes from"), Column("seen", "Last seen"),
+        Column("changed", "Changed"), Column("changed_by", "By")),
 }
 
 # A spreadsheet takes a text that begins so for something to be worked out; the wide forms are read as the narrow ones.

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from poms.webservice.errors import Conflict, Invalid, NotFound
 from poms.webservice.model import Experiment, Experimenter, Membership
+from poms.webservice.rules import memberships
+from poms.webservice.rules.memberships import Standing
 from poms.webservice.rules.permissions import ROLES
 from poms.webservice.services import events
 from poms.webservice.services.core import Core
 
 EXPERIMENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+SOURCE = EXPERIMENT_NAME
 ADMINISTRATOR = "administrator"
+Outcome = Literal["changed", "unchanged", "kept"]
+"""What became of a role; ``kept``: what was decided by hand stays, though an outside list says something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +70,78 @@ def add_person(core: Core, username: str, *, first_name: str = "", last_name: st
     with core.db.write() as session:
         if session.scalar(select(Experimenter.experimenter_id).where(Experimenter.username == username)):
             raise Conflict(f"the user {username} is there already: change roles with `poms user role`")
-        person = Experimenter(username=username, first_name=first_name, last_name=last_name, root=root,
-                              session_experiment=experiment, session_role=role if experiment else "analysis")
-        session.add(person)
-        session.flush()
+        person = make_person(session, username, first_name=first_name, last_name=last_name, root=root,
+                             experiment=experiment, role=role if experiment else "analysis")
         events.record(session, "person.changed", core.clock(), ADMINISTRATOR, username=username, root=root)
         if experiment:
             _set_role(core, session, person, experiment, role)
 
 
-def set_role(core: Core, username: str, experiment: str, role: str | None) -> None:
-    """Give a person the highest role in an experiment; None takes the membership away (it stays, inactive)."""
+def make_person(session: Session, username: str, *, first_name: str = "", last_name: str = "", root: bool = False,
+                experiment: str = "", role: str = "analysis") -> Experimenter:
+    """A person, with the place in which he or she acts first."""
+    person = Experimenter(username=username, first_name=first_name, last_name=last_name, root=root,
+                          session_experiment=experiment, session_role=role)
+    session.add(person)
+    session.flush()
+    return person
+
+
+def set_role(core: Core, username: str, experiment: str, role: str | None, *, source: str = "") -> Outcome:
+    """Give a person the highest role in an experiment; None takes the membership away (it stays, inactive).
+
+    ``source``: not a decision, but what an outside list of members says. It changes nothing that was decided here.
+    """
+    if source and not SOURCE.fullmatch(source):
+        raise Invalid(f"{source!r} cannot be the name of a list of members: use a letter, then letters, digits, - and "
+                      "_, all small, 32 at most", "source")
     with core.db.write() as session:
         person = session.scalar(select(Experimenter).where(Experimenter.username == username))
         if person is None:
             raise NotFound(f"there is no user {username}: add one with `poms user add`")
-        _set_role(core, session, person, experiment, role)
+        return _set_role(core, session, person, experiment, role, source)
 
 
-def _set_role(core: Core, session: Session, person: Experimenter, experiment: str, role: str | None) -> None:
+def _set_role(core: Core, session: Session, person: Experimenter, experiment: str, role: str | None,
+              source: str = "") -> Outcome:
     if role is not None and role not in ROLES:
         raise Invalid(f"there is no role {role!r}: use one of {', '.join(ROLES)}", "role")
     if not session.get(Experiment, experiment):
         raise NotFound(f"there is no experiment {experiment}: add it with `poms experiment add`")
-    membership = session.get(Membership, (person.experimenter_id, experiment))
+    membership = session.get(Membership, (person.experimenter_id, experiment), with_for_update=True)
+    if membership is None and role is None:
+        raise NotFound(f"{person.username} has no role in {experiment}")
+    now = None if membership is None else Standing(membership.role if membership.active else "", membership.source,
+                                                   membership.source_role, membership.kept)
+    wanted = memberships.listed(now, source, role or "", by_hand=bool(membership and membership.changed_by)) \
+        if source else memberships.decided(now or Standing(), role or "")
+    was = now.role if now else ""
     if membership is None:
-        if role is None:
-            raise NotFound(f"{person.username} has no role in {experiment}")
         membership = Membership(experimenter_id=person.experimenter_id, experiment=experiment)
         session.add(membership)
-    membership.active = role is not None
-    membership.role = role or membership.role
-    events.record(session, "person.changed", core.clock(), ADMINISTRATOR, experiment=experiment,
-                  username=person.username, role=role or "")
+    if source and wanted.role == was:
+        # What a list says is noted; it did not decide anything.
+        membership.source, membership.source_role, membership.kept = wanted.source, wanted.source_role, wanted.kept
+        return "kept" if wanted.kept else "unchanged"
+    apply(membership, wanted, by=source or ADMINISTRATOR, at=core.clock())
+    record_role(session, core.clock(), source or ADMINISTRATOR, membership, person.username, was=was)
+    return "changed"
+
+
+def apply(membership: Membership, standing: Standing, *, by: str, at: datetime) -> None:
+    """Write how somebody stands from now on; the role of an ended membership stays to be seen."""
+    membership.active = bool(standing.role)
+    membership.role = standing.role or membership.role
+    membership.source, membership.source_role, membership.kept = standing.source, standing.source_role, standing.kept
+    membership.changed_by, membership.changed_at = by, at
+
+
+def record_role(session: Session, at: datetime, by: str, membership: Membership, username: str, *, was: str,
+                reason: str = "") -> None:
+    """Put into the event log who has which role now, "" for none, and by whom."""
+    about = {"reason": reason} if reason else {}
+    events.record(session, "person.changed", at, by, experiment=membership.experiment, username=username, was=was,
+                  role=membership.role if membership.active else "", **about)
 
 
 def list_people(core: Core, *, experiment: str = "") -> list[Person]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Text, and_, bindparam, select, true
+from sqlalchemy import Text, and_, bindparam, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import Database, Prepared, insert_new
@@ -20,6 +21,8 @@ from poms.webservice.rules.permissions import ANALYSIS, ROLES, Actor, acting_rol
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import accounts
 from poms.webservice.services.core import Core
+
+SEEN_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Person:
     memberships: tuple[tuple[str, str], ...]
     session_experiment: str
     session_role: str
+    seen_at: datetime | None = None
 
     def role_held(self, experiment: str) -> str:
         """The role held in an experiment, "" without an active membership."""
@@ -45,8 +49,8 @@ class Person:
 
 _WHO = (
     select(Experimenter.experimenter_id, Experimenter.username, Experimenter.first_name, Experimenter.last_name,
-           Experimenter.root, Experimenter.session_experiment, Experimenter.session_role, Membership.experiment,
-           Membership.role)
+           Experimenter.root, Experimenter.session_experiment, Experimenter.session_role, Experimenter.last_login,
+           Membership.experiment, Membership.role)
     .outerjoin(Membership, and_(Membership.experimenter_id == Experimenter.experimenter_id, Membership.active,
                                 Membership.experiment.in_(select(Experiment.experiment).where(Experiment.active))))
     .where(Experimenter.username == bindparam("username", type_=Text)).order_by(Membership.experiment))
@@ -83,7 +87,17 @@ def _person(username: str, rows: Sequence[Any]) -> Person:
         experimenter_id=row.experimenter_id, username=row.username,
         name=f"{row.first_name} {row.last_name}".strip() or row.username, is_root=row.root,
         memberships=tuple((each.experiment, each.role) for each in rows if each.experiment),
-        session_experiment=row.session_experiment, session_role=row.session_role)
+        session_experiment=row.session_experiment, session_role=row.session_role, seen_at=row.last_login)
+
+
+def note_seen(db: Database, person: Person, now: datetime) -> None:
+    """Keep when somebody was here last, to the hour: a request in an hour writes, the others only read."""
+    if person.seen_at is not None and now - person.seen_at < SEEN_FOR:
+        return
+    with db.write() as session:
+        session.execute(update(Experimenter).where(
+            Experimenter.experimenter_id == person.experimenter_id,
+            or_(Experimenter.last_login.is_(None), Experimenter.last_login <= now - SEEN_FOR)).values(last_login=now))
 
 
 def within(person: Person, experiments: frozenset[str] | None) -> Person:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from poms.webservice.db import before_commit
 from poms.webservice.errors import Conflict, NotAllowed, NotFound
-from poms.webservice.model import Base, Undo
+from poms.webservice.model import Base, Membership, Undo
 from poms.webservice.model.base import UtcDateTime
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services import events
@@ -33,7 +33,8 @@ Values = dict[str, Any]
 _LABELS = {"campaigns": "campaign", "campaign_stages": "stage", "job_types": "job type", "login_setups": "login setup",
            "tags": "tag", "experiments": "experiment", "schedules": "the schedule of stage", "watches": "watch",
            "launches": "launch", "list_columns": "the choice of columns", "campaigns_tags": "tag",
-           "campaign_versions": "version"}
+           "campaign_versions": "version",
+           "experiments_experimenters": "the membership of"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,11 @@ class Change:
     _steps: list[dict[str, Any]] = field(default_factory=list)
     _is_whole: bool = True
 
-    def changed(self, session: Session, row: Any, *, to: Mapping[str, Any] | None = None) -> None:
+    def changed(self, session: Session, row: Any, *, to: Mapping[str, Any] | None = None, name: str = "") -> None:
         """A loaded row that has just got other values, which are not flushed yet.
 
         ``to``: columns that taking it back sets to something else than they were, such as a number that only grows.
+        ``name`` as in ``added``.
         """
         before, after = {}, {}
         for attribute in inspect(row).mapper.column_attrs:
@@ -71,8 +73,9 @@ class Change:
                 before[column.name] = _plain(history.deleted[0] if history.deleted else None)
                 after[column.name] = _plain(getattr(row, attribute.key))
         if before:
-            self._note(session, row.__table__, _key_of(row.__table__, _values(row)), {**before, **(to or {})}, after,
-                       _values(row))
+            values = _values(row)
+            self._note(session, row.__table__, _key_of(row.__table__, values), {**before, **(to or {})}, after,
+                       {**values, "name": name} if name else values)
 
     def added(self, session: Session, row: Any, name: str = "") -> None:
         """A row that is new in this transaction; ``name``: what people call it, if it has none of its own."""
@@ -126,7 +129,7 @@ class _Unkept(Change):
     def __init__(self) -> None:
         """Knows nobody and nothing."""
 
-    def changed(self, session: Session, row: Any, *, to: Mapping[str, Any] | None = None) -> None:
+    def changed(self, session: Session, row: Any, *, to: Mapping[str, Any] | None = None, name: str = "") -> None:
         """Note nothing."""
 
     def continued(self, session: Session, row: Any, *, key: Sequence[str], at: str) -> None:
@@ -162,8 +165,12 @@ def undo(core: Core, actor: Actor, undo_id: int) -> str:
                 return row.title
             if row.expires_at <= now:
                 raise Conflict(f"This could be undone until {row.expires_at:%H:%M} UTC. It stays as it is.")
+            were = _roles(session, row.steps)
             _take_back(session, row.steps, now)
             row.undone_at = now
+            for username, role in _roles(session, row.steps).items():
+                events.record(session, "person.changed", now, actor.username, experiment=actor.experiment,
+                              username=username, was=were[username], role=role, reason="taken back")
             for about in _about(row.steps):
                 events.record(session, "change.undone", now, actor.username, experiment=actor.experiment,
                               what=row.title, **about)
@@ -217,6 +224,16 @@ def _about(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     places = dict.fromkeys((step["campaign_id"], step["campaign_stage_id"]) for step in steps
                            if step["table"] in tables)
     return [{"campaign_id": campaign, "stage_id": stage} for campaign, stage in list(places)[:MOST_EVENTS]] or [{}]
+
+
+def _roles(session: Session, steps: list[dict[str, Any]]) -> dict[str, str]:
+    """The roles of those whose memberships are among the rows, by user name; "" for who is no member."""
+    roles = {}
+    for step in steps:
+        if step["table"] == Membership.__tablename__:
+            row = _row(session, step)
+            roles[step["name"]] = row["role"] if row is not None and row["active"] else ""
+    return roles
 
 
 def _what(step: Mapping[str, Any]) -> str:

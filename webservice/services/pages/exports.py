@@ -12,7 +12,7 @@ from typing import Any
 
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.services.core import Core
-from poms.webservice.services.pages import blocks, campaigns, launches, submissions, tags
+from poms.webservice.services.pages import blocks, campaigns, launches, people, submissions, tags
 from poms.webservice.services.pages.common import Url
 
 MOST = 100_000
@@ -55,6 +55,8 @@ _COLUMNS: Mapping[str, Mapping[str, Take]] = {
                      **_same("creator", "changed_at")},
     "job_types": _same("id", "name", "script", "parameters", "patterns", "recoveries", "used", "creator", "changed_at"),
     "tags": _same("id", "name", "campaigns", "creator"),
+    "people": _same("username", "name", "role", "active", "source", "source_role", "kept", "seen_at", "changed_at",
+                    "changed_by"),
 }
 
 
@@ -99,5 +101,7 @@ def _pieces(core: Core, actor: Actor, url: Url, name: str, which: dict[str, Any]
             return launches.held_pieces(core, actor, url, PIECE, **which)
         case "tags":
             return tags.tag_pieces(core, actor, url, PIECE, **which)
+        case "people":
+            return people.people_pieces(core, actor, url, PIECE, **which)
         case _:
             return blocks.block_pieces(core, actor, url, name, PIECE, **which)

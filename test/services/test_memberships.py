@@ -1,0 +1,244 @@
+"""Who is in an experiment, on both databases: two at once, outside lists, and a record that only grows."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select
+
+from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound
+from poms.webservice.model import Event, Experimenter, Membership
+from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER, SUPERUSER
+from poms.webservice.services import accounts, memberships, people, undos
+from poms.webservice.services.memberships import Added
+from poms.webservice.services.undos import Change
+from poms.webservice.testing.statements import recorded
+
+
+@pytest.fixture
+def boss(world):
+    return world.person("sam", SUPERUSER)
+
+
+def roles(core):
+    with core.db.read() as session:
+        rows = session.execute(select(Experimenter.username, Membership.role).join(Membership).where(Membership.active))
+        return {row.username: row.role for row in rows}
+
+
+def record(core, experiment="samdev", **which):
+    with core.db.read() as session:
+        return [(entry.by, entry.username, entry.was, entry.role)
+                for entry in memberships.history(session, experiment, **which)]
+
+
+def test_two_superusers_cannot_remove_each_other(world, core, boss):
+    """Both step back at the same moment: one of them may, and is told nothing else than the other would be."""
+    other = world.person("sue", SUPERUSER)
+
+    def step_back(actor):
+        try:
+            memberships.change(core, actor, "role", [actor.username], role=PRODUCTION)
+        except Conflict:
+            return "refused"
+        return "done"
+
+    with ThreadPoolExecutor(2) as threads:
+        told = sorted(threads.map(step_back, [boss, other]))
+
+    assert told == ["done", "refused"]
+    assert sorted(roles(core).values()) == [PRODUCTION, SUPERUSER]
+
+
+def test_a_person_is_added_once_by_two_at_once(world, core, boss):
+    """The slower one hears that the person is there, or was added by somebody else."""
+    other = world.person("sue", SUPERUSER)
+
+    def add(actor):
+        try:
+            memberships.add(core, actor, Added("newcomer", SHIFTER))
+        except Conflict:
+            return "refused"
+        return "done"
+
+    with ThreadPoolExecutor(2) as threads:
+        told = sorted(threads.map(add, [boss, other]))
+
+    assert told == ["done", "refused"]
+    assert roles(core)["newcomer"] == SHIFTER
+    assert len(record(core, username="newcomer")) == 1
+
+
+def test_the_last_superuser_is_counted_in_the_own_experiment(world, core, boss):
+    """Superusers of others help nobody here."""
+    world.person("nora", SUPERUSER, experiment="nova")
+
+    with pytest.raises(Conflict, match="last superuser of samdev"):
+        memberships.change(core, boss, "end", ["sam"])
+
+
+def test_the_refused_one_does_not_keep_the_others_back(world, core, boss):
+    """As the question told before: oneself is left alone, the others are changed."""
+    world.person("olive")
+
+    happened = memberships.change(core, boss, "end", ["olive", "sam"])
+
+    assert [(effect.username, bool(effect.why_not)) for effect in happened] == [("olive", False), ("sam", True)]
+    assert roles(core) == {"sam": SUPERUSER}
+
+
+def test_an_administrator_may_take_the_last_superuser_away(world, core, boss):
+    """Somebody has to be able to."""
+    root = world.person("root", SUPERUSER, experiment="nova", root=True)
+    acting = type(root)(root.experimenter_id, "root", "samdev", SUPERUSER, is_root=True)
+
+    memberships.change(core, acting, "end", ["sam"])
+
+    assert "sam" not in roles(core)
+
+
+@pytest.mark.parametrize("role", [ANALYSIS, SHIFTER, PRODUCTION])
+def test_the_service_itself_refuses_lesser_roles(world, core, boss, role):
+    """Whoever calls it."""
+    actor = world.person("ann", role)
+
+    for attempt in (lambda: memberships.change(core, actor, "end", ["sam"]),
+                    lambda: memberships.effects(core, actor, "end", ["sam"]),
+                    lambda: memberships.add(core, actor, Added("friend", SUPERUSER)),
+                    lambda: memberships.adding(core, actor, Added("friend"))):
+        with pytest.raises(NotAllowed):
+            attempt()
+
+
+def test_a_question_changes_nothing(world, core, boss):
+    """Neither row nor record, and an answer that holds when it is done."""
+    world.person("olive")
+    told = memberships.effects(core, boss, "role", ["olive"], role=SHIFTER)
+    assert roles(core)["olive"] == PRODUCTION and record(core) == []
+
+    assert memberships.change(core, boss, "role", ["olive"], role=SHIFTER) == told
+
+
+def test_the_record_is_of_the_experiment_and_of_the_person(world, core, boss):
+    """The newest first; nothing of other experiments."""
+    world.person("olive")
+    world.person("otto")
+    nora = world.person("nora", SUPERUSER, experiment="nova")
+    world.person("olive", ANALYSIS, experiment="nova")
+    memberships.change(core, boss, "role", ["olive", "otto"], role=SHIFTER)
+    memberships.change(core, nora, "end", ["olive"])
+    memberships.change(core, boss, "end", ["olive"])
+
+    assert record(core, username="olive") == [("sam", "olive", SHIFTER, ""), ("sam", "olive", PRODUCTION, SHIFTER)]
+    assert record(core, limit=1) == [("sam", "olive", SHIFTER, "")]
+    assert record(core, "nova") == [("nora", "olive", ANALYSIS, "")]
+
+
+def test_what_operators_do_is_in_the_same_record(world, core, boss):
+    """By the command line, and by an outside list."""
+    world.person("olive")
+    accounts.set_role(core, "olive", "samdev", SUPERUSER)
+    accounts.set_role(core, "olive", "samdev", ANALYSIS)
+
+    assert record(core) == [("administrator", "olive", SUPERUSER, ANALYSIS),
+                            ("administrator", "olive", PRODUCTION, SUPERUSER)]
+
+
+def test_an_outside_list_that_says_the_same_again_writes_nothing_new(world, core, boss):
+    """A list that is read every hour does not fill the record."""
+    accounts.add_person(core, "lena")
+    outcomes = [accounts.set_role(core, "lena", "samdev", ANALYSIS, source="ferry") for _ in range(3)]
+
+    assert outcomes == ["changed", "unchanged", "unchanged"]
+    assert record(core, username="lena") == [("ferry", "lena", "", ANALYSIS)]
+
+
+def test_who_was_sent_away_is_not_brought_back_by_a_list(world, core, boss):
+    """Until somebody lets the list decide again."""
+    accounts.add_person(core, "lena")
+    accounts.set_role(core, "lena", "samdev", ANALYSIS, source="ferry")
+    memberships.change(core, boss, "end", ["lena"])
+
+    assert accounts.set_role(core, "lena", "samdev", PRODUCTION, source="ferry") == "kept"
+    assert "lena" not in roles(core)
+
+    memberships.change(core, boss, "follow", ["lena"])
+
+    assert roles(core)["lena"] == PRODUCTION
+
+
+def test_an_operator_decides_as_a_person_does(world, core, boss):
+    """What was typed at the command line is not undone by a list either."""
+    accounts.add_person(core, "lena")
+    accounts.set_role(core, "lena", "samdev", ANALYSIS, source="ferry")
+    accounts.set_role(core, "lena", "samdev", PRODUCTION)
+
+    assert accounts.set_role(core, "lena", "samdev", ANALYSIS, source="ferry") == "kept"
+
+
+@pytest.mark.parametrize("source", ["Ferry", "f erry", "<b>", "x" * 33, "1st"])
+def test_a_list_has_a_name_that_can_be_shown_and_typed(world, core, boss, source):
+    """It stands on pages and in the record as who did it."""
+    with pytest.raises(Invalid):
+        accounts.set_role(core, "sam", "samdev", ANALYSIS, source=source)
+
+
+def test_somebody_who_never_was_here_cannot_be_changed(world, core, boss):
+    """Nor can it be found out by that whether POMS knows the name."""
+    world.person("nora", experiment="nova")
+
+    told = []
+    for name in ("nora", "nobody"):
+        with pytest.raises(NotFound) as refused:
+            memberships.change(core, boss, "end", [name])
+        told.append(str(refused.value).replace(name, "X"))
+
+    assert told[0] == told[1]
+
+
+def test_undoing_brings_back_where_a_membership_came_from(world, core, boss):
+    """Also that the outside list decides."""
+    accounts.add_person(core, "lena")
+    accounts.set_role(core, "lena", "samdev", ANALYSIS, source="ferry")
+    change = Change(core, boss, "lena is production now")
+    memberships.change(core, boss, "role", ["lena"], role=PRODUCTION, undo=change)
+
+    undos.undo(core, boss, change.offer.undo_id)
+
+    assert accounts.set_role(core, "lena", "samdev", SHIFTER, source="ferry") == "changed"
+    assert record(core, username="lena")[1] == ("sam", "lena", PRODUCTION, ANALYSIS)
+
+
+def test_a_person_is_noted_as_seen_once_an_hour(world, core, boss, clock):
+    """One write in an hour, however many requests there are."""
+    def seen():
+        return people.sign_in(core.db, "sam").seen_at
+
+    first = clock()
+    with recorded(core.db.engine) as statements:
+        for _ in range(3):
+            people.note_seen(core.db, people.sign_in(core.db, "sam"), clock())
+    assert sum("UPDATE" in text for text in statements) == 1
+    clock.advance(minutes=59)
+    people.note_seen(core.db, people.sign_in(core.db, "sam"), clock())
+    assert seen() == first
+
+    clock.advance(minutes=1)
+    people.note_seen(core.db, people.sign_in(core.db, "sam"), clock())
+
+    assert seen() == clock()
+
+
+def test_the_record_of_people_is_found_by_its_own_index(core):
+    """Among millions of other events, in both databases."""
+    assert any(index.name == "ix_events_people" for index in Event.__table__.indexes)
+    statement = "SELECT * FROM events WHERE experiment = 'samdev' AND kind = 'person.changed' ORDER BY event_id DESC"
+    with core.db.engine.connect() as connection:
+        if core.db.is_postgresql:
+            connection.exec_driver_sql("SET enable_seqscan = off")
+            connection.exec_driver_sql("SET enable_sort = off")
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN {'' if core.db.is_postgresql else 'QUERY PLAN '}{statement}").all()
+
+    assert "ix_events_people" in str(plan)
