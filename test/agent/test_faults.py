@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from poms.webservice.services import jobs, launches, scouts, wrapup
+from poms.webservice.services import dependents, jobs, launches, scouts, wrapup
 from poms.webservice.testing.doors import SETTINGS
 from poms.webservice.testing.fakes import installed_plugins
 from poms.webservice.testing.fixtures import make_service
@@ -88,7 +88,7 @@ def never_asks(monkeypatch) -> None:
 
 def forgets_followers(monkeypatch) -> None:
     """What follows a submission is not written together with its last status."""
-    monkeypatch.setattr(wrapup, "_owe", lambda *arguments: None)
+    monkeypatch.setattr(dependents, "owe", lambda *arguments, **options: None)
 
 
 def acknowledges_too_early(monkeypatch) -> None:

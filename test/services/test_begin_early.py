@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from poms.webservice.model import CampaignStage, Delivery
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import dependents, wrapup
+from poms.webservice.services import candidates, dependents, submissions, wrapup
 from poms.webservice.testing.faults import Died
 from poms.webservice.testing.world import stage
 
@@ -224,13 +224,13 @@ def test_two_agents_that_found_the_same_files_give_them_once(world):
     made = chain(world)
     number = under_way(world, made)
     world.catalogue().process(world.get(number).project, 10)
-    candidate = wrapup.describe(world.core, number, "samdev")
+    candidate = candidates.describe(world.core, number, "samdev")
     found = dependents.before_the_end(world.core, candidate, world.core.backends.data("samdev"))
 
     pass_over(world)
     with world.core.db.write() as session:
-        again = [wrapup._owe(session, part, candidate, wrapup.submissions.lock(session, number), "",
-                             world.core.clock()) for part in found]
+        again = [dependents.owe(session, part, candidate, submissions.lock(session, number), now=world.core.clock())
+                 for part in found]
 
     assert again == [False]
     assert [len(part) for part in parts(world, made)] == [10]

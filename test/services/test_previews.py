@@ -15,6 +15,7 @@ from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER
 from poms.webservice.services import (
     blocks,
     campaigns,
+    candidates,
     holds,
     launch_requests,
     launching,
@@ -283,7 +284,7 @@ def test_a_recovery_by_hand_is_what_its_preview_said(world, half_done, kind):
     with nothing_changes(world):
         shown = previews.of_recovery(world.core, campaign.owner, number, kind, "form1")
 
-    candidate = wrapup.describe(world.core, number, "samdev")
+    candidate = candidates.describe(world.core, number, "samdev")
     launching.launch(world.core, campaign.owner, wrapup.recovery_request(world.core, candidate, kind, "form1"))
 
     row = assert_kept(world, shown)
@@ -294,7 +295,7 @@ def test_recoveries_of_all_kinds_are_counted(world, half_done):
     """How many files each would do again, before one is chosen."""
     _, number = half_done
     with nothing_changes(world):
-        found = previews.recovery_counts(world.core, wrapup.describe(world.core, number, "samdev"))
+        found = previews.recovery_counts(world.core, candidates.describe(world.core, number, "samdev"))
 
     assert found["consumed_status"] == 4
     assert found["added_files"] == 0

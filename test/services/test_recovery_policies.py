@@ -12,7 +12,7 @@ from poms.webservice.errors import Conflict, NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, RecoveryDecision, RecoveryFile, RecoveryRound
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import jobs, policies, preparing, recoveries, wrapup
+from poms.webservice.services import candidates, jobs, policies, preparing, recoveries, wrapup
 from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.testing.fixtures import make_service
 from poms.webservice.testing.workload import Workload, asked_mb, exits, needs
@@ -503,7 +503,7 @@ def test_wrap_up_twice_writes_nothing_twice(world, campaign):
     number = world.submission(made, "gen")
     world.poll()
     work.run(number)
-    candidate = wrapup.describe(world.core, number, "samdev")
+    candidate = candidates.describe(world.core, number, "samdev")
     finding = wrapup.judge(world.core, candidate)
 
     assert wrapup.store(world.core, candidate, finding)

@@ -10,7 +10,7 @@ from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignDependency, CampaignStage, Membership, SubmissionFile
 from poms.webservice.rules.permissions import SHIFTER
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import launches, wrapup
+from poms.webservice.services import candidates, launches, wrapup
 from poms.webservice.testing.faults import Died
 from poms.webservice.testing.world import stage
 
@@ -234,7 +234,7 @@ def test_two_wrapups_at_once_owe_once(world, two_stages):
     """Two agents that judged the same submission: one writes, the other finds it done."""
     number = world.submission(two_stages, "gen")
     world.finish(number)
-    candidate = wrapup.load(world.core, "samdev")[0]
+    candidate = candidates.load(world.core, "samdev")[0]
     finding = wrapup.judge(world.core, candidate)
 
     assert wrapup.store(world.core, candidate, finding) is True
@@ -449,7 +449,7 @@ def test_a_recovery_by_hand_leaves_the_list_alone(world, recovering):
     """A person's recovery has a number from 100 on and does not move the position of the list."""
     number = world.submission(recovering, "gen")
     world.finish(number, files=6)
-    candidate = wrapup.describe(world.core, number, "samdev")
+    candidate = candidates.describe(world.core, number, "samdev")
 
     request = wrapup.recovery_request(world.core, candidate, "consumed_status", "click-1")
 
@@ -463,7 +463,7 @@ def test_impossible_recoveries_by_hand_are_refused(world, recovering, kind, file
     """An unknown kind, or nothing to recover, is said."""
     number = world.submission(recovering, "gen")
     world.finish(number, files=files)
-    candidate = wrapup.describe(world.core, number, "samdev")
+    candidate = candidates.describe(world.core, number, "samdev")
 
     with pytest.raises(Invalid, match=message):
         wrapup.recovery_request(world.core, candidate, kind, "click-1")

@@ -21,7 +21,7 @@ from sqlalchemy import select
 from poms.webservice.interfaces import OutputFile
 from poms.webservice.model import Campaign, CampaignStage, Launch, Submission
 from poms.webservice.rules.statuses import FINAL, Status
-from poms.webservice.services import wrapup
+from poms.webservice.services import candidates
 from poms.webservice.services.core import Core
 from poms.webservice.services.samples import Sample
 
@@ -159,7 +159,7 @@ def audit(core: Core, campaign_id: int) -> Audit:
         originals = session.scalars(select(Submission).where(
             Submission.campaign_id == campaign_id, Submission.recovery_tasks_parent.is_(None))).all()
     for original in originals:
-        candidate = wrapup.describe(core, original.submission_id, original.experiment)
+        candidate = candidates.describe(core, original.submission_id, original.experiment)
         if candidate.stage.campaign_stage_type == "approval":
             # It makes nothing: what it hands on is its input.
             continue

@@ -13,7 +13,7 @@ from poms.webservice.handlers.launches import launched
 from poms.webservice.handlers.legacy import read_pairs, recovery_numbers
 from poms.webservice.handlers.params import lines, loose_flag, number, number_or_name, numbers, text, texts
 from poms.webservice.handlers.routing import Need, Routes
-from poms.webservice.services import launches, launching, lookups, preparing, project_progress, wrapup
+from poms.webservice.services import candidates, launches, launching, lookups, preparing, project_progress, wrapup
 from poms.webservice.services.launch_requests import LaunchRequest
 
 routes = Routes()
@@ -25,7 +25,7 @@ MOST_FILES = 5000
     "submission_id": number(required=True), "recovery_type": number_or_name(required=True)})
 def launch_recovery_for(call: Call) -> Answer:
     """Launch a recovery of a submission, of the type with this number or name."""
-    candidate = wrapup.describe(call.core, call["submission_id"], call.actor.experiment)
+    candidate = candidates.describe(call.core, call["submission_id"], call.actor.experiment)
     request = wrapup.recovery_request(call.core, candidate, _recovery_kind(call), call.request_key)
     outcome = launching.launch(call.core, call.actor, request)
     return launched(call, outcome, f"the recovery of submission {call['submission_id']}")

@@ -11,6 +11,7 @@ from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import (
     approvals,
+    candidates,
     launches,
     launching,
     lookups,
@@ -67,7 +68,7 @@ def status_history(call: Call) -> Answer:
 @routes.change("recover", permission=DO_ONE, arguments={**ONE, "recovery_type": text(required=True, limit=100)})
 def recover(call: Call) -> Answer:
     """Launch a recovery of what a submission did not process."""
-    candidate = wrapup.describe(call.core, call["submission_id"], call.actor.experiment)
+    candidate = candidates.describe(call.core, call["submission_id"], call.actor.experiment)
     request = wrapup.recovery_request(call.core, candidate, call["recovery_type"], call.request_key)
     outcome = launching.launch(call.core, call.actor, request)
     return launched(call, outcome, f"the recovery of submission {call['submission_id']}")

@@ -1,34 +1,43 @@
 """What follows a submission: its next stages, on all of its output at the end or on parts of it before.
 
 A stage with ``start_when`` gets its input in parts. Which file went to which launch is written down (``Delivery``) in
-the transaction that owes the launch, so a file reaches a consuming stage once, however often it is found. Asks the
-catalogue and plans; ``wrapup`` stores.
+the transaction that owes the launch, so a file reaches a consuming stage once, however often it is found. What
+follows at the end is planned here and stored by ``wrapup``, together with the status.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
+from poms.webservice.errors import PomsError
 from poms.webservice.interfaces import DataBackend
-from poms.webservice.model import CampaignDependency, Delivery, Launch
+from poms.webservice.model import CampaignDependency, CampaignStage, Delivery, Launch, Submission
 from poms.webservice.rules import naming, sam_queries
 from poms.webservice.rules.sam_queries import split_patterns
 from poms.webservice.rules.start_when import StartWhen, parse_start
 from poms.webservice.rules.statuses import Status
+from poms.webservice.services import candidates, events, launch_requests, submissions
+from poms.webservice.services.candidates import Candidate
 from poms.webservice.services.core import Core
 from poms.webservice.services.launch_requests import LaunchRequest
+from poms.webservice.services.launches import AGENT
 
-if TYPE_CHECKING:
-    from poms.webservice.services.wrapup import Candidate
+log = logging.getLogger(__name__)
+
+SWITCHED_OFF = "automatic recoveries and next stages are switched off for this experiment"
+"""Why what follows waits for a person where ``launch_recovery_jobs`` is false."""
 
 MOST_FILES = 2_000
 """Files that one part has at most: a part's dataset names each of them."""
+
+# Statuses in which a submission may still make files; one that is Located may get its last ones late.
+_MAKING = (Status.IDLE, Status.RUNNING, Status.HELD, Status.COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,34 @@ def before_the_end(core: Core, candidate: Candidate, data: DataBackend) -> list[
     return owed
 
 
+def begin_early(core: Core, experiment: str) -> int:
+    """Owe stages that begin on a part of their input the parts that are due; returns how many."""
+    count = last = 0
+    while found := _with_early_stages(core, experiment, after=last):
+        last = found[-1].submission.submission_id
+        for candidate in found:
+            count += _begin_early(core, candidate)
+    return count
+
+
+def owe(session: Session, owed: Owed, candidate: Candidate, original: Submission, *, now: datetime,
+        held_because: str = "") -> bool:
+    """Write a launch that follows, with the files that are set aside for it; False if it was written before."""
+    stage = session.get_one(CampaignStage, owed.request.stage_id)
+    request = replace(owed.request, role=candidate.role)
+    if not launch_requests.owe(session, request, stage=stage, launcher_id=original.creator, now=now,
+                               held_because=held_because):
+        return False
+    hand_over(session, owed, now)
+    kind = "recovery.owed" if request.kind == "recovery" else "dependency.owed"
+    events.record(session, kind, now, AGENT, submission=original, stage=stage.name, dataset=request.dataset_override,
+                  **({"reason": owed.reason} if owed.reason else {}))
+    if held_because:
+        events.record(session, "launch.held", now, AGENT, experiment=stage.experiment,
+                      campaign_id=stage.campaign_id, stage_id=stage.campaign_stage_id, reason=held_because)
+    return True
+
+
 def hand_over(session: Session, owed: Owed, now: datetime) -> None:
     """Write down which files a launch gets; a file that another launch has fails the transaction."""
     session.add_all(Delivery(
@@ -97,6 +134,46 @@ def hand_over(session: Session, owed: Owed, now: datetime) -> None:
 
 
 # ------------------------------------------------------------------------------------------- inside
+
+
+def _begin_early(core: Core, candidate: Candidate) -> int:
+    number = candidate.submission.submission_id
+    try:
+        parts = before_the_end(core, candidate, core.backends.data(candidate.submission.experiment))
+    except PomsError as reason:
+        # The submission goes on all the same; what is ready stays so.
+        log.warning("it is not known what is ready", extra={"submission_id": number, "reason": str(reason)})
+        return 0
+    now, settings = core.clock(), core.settings.experiment(candidate.submission.experiment)
+    count = 0
+    for part in parts:
+        with core.db.write() as session:
+            submission = submissions.lock(session, number)
+            if Status(submission.status_id) in (*_MAKING, Status.LOCATED):
+                count += owe(session, part, candidate, submission, now=now,
+                             held_because="" if settings.launch_recovery_jobs else SWITCHED_OFF)
+    return count
+
+
+def _with_early_stages(core: Core, experiment: str, *, after: int) -> list[Candidate]:
+    """Originals that may have files for stages that begin early."""
+    late = core.clock() - timedelta(days=core.settings.agent.late_files_days)
+    consumer = aliased(CampaignStage)
+    with core.db.read() as session:
+        providers = session.scalars(
+            select(CampaignDependency.provider_campaign_stage_id)
+            .join(consumer, consumer.campaign_stage_id == CampaignDependency.consumer_campaign_stage_id)
+            .where(consumer.experiment == experiment, consumer.start_when.is_not(None)).distinct()).all()
+        if not providers:
+            return []
+        found = session.scalars(
+            select(Submission).where(
+                Submission.campaign_stage_id.in_(providers), Submission.submission_id > after,
+                Submission.recovery_tasks_parent.is_(None),
+                or_(Submission.status_id.in_([int(status) for status in _MAKING]),
+                    and_(Submission.status_id == int(Status.LOCATED), Submission.status_since > late)))
+            .order_by(Submission.submission_id).limit(candidates.BATCH)).all()
+        return candidates.with_surroundings(session, found) if found else []
 
 
 def _numbered(candidate: Candidate) -> Iterator[tuple[int, CampaignDependency]]:

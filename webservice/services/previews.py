@@ -23,6 +23,7 @@ from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import (
     campaigns,
+    candidates,
     dependents,
     launch_gates,
     launch_requests,
@@ -34,12 +35,12 @@ from poms.webservice.services import (
 )
 from poms.webservice.services.blocks import Kind
 from poms.webservice.services.campaigns import SaveResult
+from poms.webservice.services.candidates import Candidate
 from poms.webservice.services.core import Core
 from poms.webservice.services.launch_requests import LaunchRequest, Pairs
 from poms.webservice.services.preparing import Found, Prepared
 from poms.webservice.services.recoveries import Group, describe
 from poms.webservice.services.rehearsals import Look
-from poms.webservice.services.wrapup import Candidate
 
 FIRST_FILES = 20
 NEXT_SLICES = 5
@@ -163,7 +164,7 @@ def recovery_counts(core: Core, candidate: Candidate) -> dict[str, int]:
 
 def of_recovery(core: Core, actor: Actor, submission_id: int, kind: str, request_key: str) -> Foreseen:
     """A recovery by hand, of any kind. Raises NotFound; Invalid if there is nothing that could be recovered."""
-    candidate = wrapup.describe(core, submission_id, actor.experiment)
+    candidate = candidates.describe(core, submission_id, actor.experiment)
     return of_launch(core, actor, wrapup.recovery_request(core, candidate, kind, request_key))
 
 
@@ -187,7 +188,7 @@ class Following:
 
 def of_what_follows(core: Core, actor: Actor, submission_id: int) -> Following:
     """What recovery list or rules, and the dependencies, would launch after a submission. Raises NotFound."""
-    candidate = wrapup.describe(core, submission_id, actor.experiment)
+    candidate = candidates.describe(core, submission_id, actor.experiment)
     if candidate.submission.status_id == Status.LOCATED:
         return Following(candidate, settled=True)
     finding = wrapup.foresee(core, candidate)

@@ -51,7 +51,8 @@ def reset(core: Core, actor: Actor, stage_id: int, *, test: bool = False, undo: 
 
 
 def next_slice(core: Core, stage: CampaignStage, request: LaunchRequest, *,
-                peek: bool) -> tuple[Slice | None, Mapping[str, Any] | None]:
+               peek: bool) -> tuple[Slice | None, Mapping[str, Any] | None]:
+    """The slice that a launch takes, and the place from which; (None, None): it is not split. Raises NoMoreSplits."""
     asked = _split_of(core, stage, request)
     if asked is None:
         return None, None

@@ -11,41 +11,38 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, or_, select
-from sqlalchemy.orm import Session, aliased, joinedload
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
 
 from poms.webservice.db import upsert
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound, PomsError
-from poms.webservice.interfaces import DataBackend, FileCounts, FileState, OutputFile, SubmissionView
+from poms.webservice.interfaces import DataBackend, FileCounts, FileState, OutputFile
 from poms.webservice.model import (
-    CampaignDependency,
     CampaignStage,
-    Experimenter,
     Job,
     Launch,
     RecoveryRound,
-    Snapshot,
     Submission,
     SubmissionFile,
     SubmissionHistory,
 )
 from poms.webservice.rules import completion, naming
 from poms.webservice.rules.recovery_policies import Policy
-from poms.webservice.rules.sam_queries import split_patterns
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import (
+    candidates,
     dependents,
     events,
-    launch_requests,
     policies,
     recoveries,
     scout_verdicts,
     submissions,
 )
+from poms.webservice.services.candidates import Candidate
 from poms.webservice.services.core import Core
 from poms.webservice.services.dependents import Owed
 from poms.webservice.services.launch_requests import LaunchRequest
@@ -53,10 +50,6 @@ from poms.webservice.services.launches import AGENT
 
 log = logging.getLogger(__name__)
 
-SWITCHED_OFF = "automatic recoveries and next stages are switched off for this experiment"
-"""Why what follows waits for a person where ``launch_recovery_jobs`` is false."""
-
-BATCH = 500
 TOGETHER = 100
 FILES_TOGETHER = 5_000
 SECONDS_TOGETHER = 2
@@ -65,49 +58,6 @@ DOUBT_SECONDS = 15
 
 TAKEN_OVER_DAYS = 14
 """Rules written later than this after a failure leave it to people."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A Completed submission with all that is needed to judge it, read in a few statements for many.
-
-    ``role`` is the one in which the original was launched; "" if nobody noted it.
-    """
-
-    submission: Submission
-    original: Submission
-    stage: CampaignStage
-    stage_content: dict[str, Any]
-    job_type_content: dict[str, Any]
-    dependencies: tuple[CampaignDependency, ...]
-    owner: str
-    role: str = ""
-
-    @property
-    def is_recovery(self) -> bool:
-        return self.submission.recovery_tasks_parent is not None
-
-    def view(self, submission: Submission, patterns: Sequence[str]) -> SubmissionView:
-        """What the catalogue needs to know of one of its submissions."""
-        params = submission.submission_params
-        return SubmissionView(
-            submission_id=submission.submission_id, experiment=submission.experiment,
-            project=submission.project or "", dataset=str(params.get("dataset") or ""),
-            software_version=self.stage_content["software_version"], created_at=submission.created,
-            patterns=tuple(patterns) or ("%",), ancestor_depth=self.stage.output_ancestor_depth,
-            stage_type=self.stage.campaign_stage_type, owner=self.owner, owner_role=self.stage.creator_role,
-            jobs_expected=submission.jobs_expected)
-
-    @property
-    def job_type_patterns(self) -> list[str]:
-        return list(split_patterns([self.job_type_content.get("output_file_patterns") or ""]))
-
-    @property
-    def output_patterns(self) -> list[str]:
-        """Patterns of the dependencies that leave the stage; of the job type if none does."""
-        patterns = [pattern for dependency in self.dependencies
-                    for pattern in split_patterns([dependency.file_patterns])]
-        return list(dict.fromkeys(patterns)) if patterns else self.job_type_patterns
 
 
 @dataclass(frozen=True)
@@ -134,12 +84,12 @@ def run(core: Core, experiment: str) -> str:
     done: Counter[str] = Counter()
     take_over(core, experiment)
     scout_verdicts.run(core, experiment)
-    begun = begin_early(core, experiment)
+    begun = dependents.begin_early(core, experiment)
     last = 0
-    while candidates := load(core, experiment, after=last):
-        last = candidates[-1].submission.submission_id
+    while found := candidates.load(core, experiment, after=last):
+        last = found[-1].submission.submission_id
         together = Together(core.clock())
-        for candidate in candidates:
+        for candidate in found:
             with _undecided(core, candidate, done):
                 together.judged.append((candidate, judge(core, candidate)))
             if together.is_enough(core.clock()):
@@ -194,30 +144,6 @@ def _store_together(core: Core, judged: list[tuple[Candidate, Finding]], done: C
     done["waiting"] += len(located) - sum(located)
 
 
-def load(core: Core, experiment: str, *, after: int = 0, only: int | None = None) -> list[Candidate]:
-    """Completed submissions in order of number, with their snapshots, stages and dependencies."""
-    with core.db.read() as session:
-        query = select(Submission).where(Submission.experiment == experiment,
-                                         Submission.status_id == int(Status.COMPLETED),
-                                         Submission.submission_id > after)
-        if only is not None:
-            query = query.where(Submission.submission_id == only)
-        found = session.scalars(query.order_by(Submission.submission_id).limit(BATCH)).all()
-        if not found:
-            return []
-        return _with_surroundings(session, found)
-
-
-def describe(core: Core, submission_id: int, experiment: str) -> Candidate:
-    """The same for one submission in whatever state, e.g. for a recovery by hand."""
-    with core.db.read() as session:
-        submission = session.scalar(select(Submission).where(
-            Submission.submission_id == submission_id, Submission.experiment == experiment))
-        if submission is None:
-            raise NotFound(f"There is no submission {submission_id} in {experiment}.")
-        return _with_surroundings(session, [submission])[0]
-
-
 def judge(core: Core, candidate: Candidate) -> Finding:
     """Decide whether a candidate is Located and work out what follows; writes nothing."""
     settings = core.settings.experiment(candidate.submission.experiment)
@@ -247,7 +173,7 @@ def judge(core: Core, candidate: Candidate) -> Finding:
     doubt = _doubt(candidate, finding, core.clock())
     if doubt:
         return Finding(completion.Decision(False, doubt), counts, is_doubted=True)
-    return finding if settings.launch_recovery_jobs else _with(finding, held_because=SWITCHED_OFF)
+    return finding if settings.launch_recovery_jobs else _with(finding, held_because=dependents.SWITCHED_OFF)
 
 
 def foresee(core: Core, candidate: Candidate) -> Finding:
@@ -257,7 +183,7 @@ def foresee(core: Core, candidate: Candidate) -> Finding:
         if _policy(core, candidate) is not None else ()
     finding = _followed(core, candidate, data, Finding(completion.Decision(True, "looked at beforehand")), states)
     settings = core.settings.experiment(candidate.submission.experiment)
-    return finding if settings.launch_recovery_jobs else _with(finding, held_because=SWITCHED_OFF)
+    return finding if settings.launch_recovery_jobs else _with(finding, held_because=dependents.SWITCHED_OFF)
 
 
 def _followed(core: Core, candidate: Candidate, data: DataBackend, finding: Finding,
@@ -329,7 +255,7 @@ def _store(session: Session, candidate: Candidate, finding: Finding, locked: Map
     if finding.recovery_position is not None:
         original.recovery_position = finding.recovery_position
     for owed in finding.owed:
-        _owe(session, owed, candidate, original, finding.held_because, now)
+        dependents.owe(session, owed, candidate, original, now=now, held_because=finding.held_because)
     for why in finding.skipped:
         events.record(session, "launch.skipped", now, AGENT, submission=original, reason=why)
     return True
@@ -458,8 +384,9 @@ def recoveries_due(core: Core, experiment: str, since: datetime) -> list[Candida
                    Submission.status_since > since, Submission.project.is_not(None), newest == AGENT,
                    or_(Submission.status_id == int(Status.FAILED), held),
                    or_(own, shared) if settings.recovery_policy else own)
-            .order_by(Submission.submission_id).limit(BATCH)).all() if settings.recovery_policies != "off" else []
-        return _with_surroundings(session, found) if found else []
+            .order_by(Submission.submission_id).limit(candidates.BATCH)).all() \
+            if settings.recovery_policies != "off" else []
+        return candidates.with_surroundings(session, found) if found else []
 
 
 def _take_over(core: Core, candidate: Candidate, policy: Policy) -> bool:
@@ -479,67 +406,13 @@ def _take_over(core: Core, candidate: Candidate, policy: Policy) -> bool:
 
 _CONSUMED = ("consumed", "completed")
 
-# Statuses in which a submission may still make files; one that is Located may get its last ones late.
-_MAKING = (Status.IDLE, Status.RUNNING, Status.HELD, Status.COMPLETED)
-
-
-def begin_early(core: Core, experiment: str) -> int:
-    """Owe stages that begin on a part of their input the parts that are due; returns how many."""
-    count = last = 0
-    while candidates := _with_early_stages(core, experiment, after=last):
-        last = candidates[-1].submission.submission_id
-        for candidate in candidates:
-            count += _begin_early(core, candidate)
-    return count
-
-
-def _begin_early(core: Core, candidate: Candidate) -> int:
-    number = candidate.submission.submission_id
-    try:
-        parts = dependents.before_the_end(core, candidate, core.backends.data(candidate.submission.experiment))
-    except PomsError as reason:
-        # The submission goes on all the same; what is ready stays so.
-        log.warning("it is not known what is ready", extra={"submission_id": number, "reason": str(reason)})
-        return 0
-    now, settings = core.clock(), core.settings.experiment(candidate.submission.experiment)
-    count = 0
-    for part in parts:
-        with core.db.write() as session:
-            submission = submissions.lock(session, number)
-            if Status(submission.status_id) in (*_MAKING, Status.LOCATED):
-                count += _owe(session, part, candidate, submission,
-                              "" if settings.launch_recovery_jobs else SWITCHED_OFF, now)
-    return count
-
-
-def _with_early_stages(core: Core, experiment: str, *, after: int) -> list[Candidate]:
-    """Originals that may have files for stages that begin early."""
-    late = core.clock() - timedelta(days=core.settings.agent.late_files_days)
-    consumer = aliased(CampaignStage)
-    with core.db.read() as session:
-        providers = session.scalars(
-            select(CampaignDependency.provider_campaign_stage_id)
-            .join(consumer, consumer.campaign_stage_id == CampaignDependency.consumer_campaign_stage_id)
-            .where(consumer.experiment == experiment, consumer.start_when.is_not(None)).distinct()).all()
-        if not providers:
-            return []
-        found = session.scalars(
-            select(Submission).where(
-                Submission.campaign_stage_id.in_(providers), Submission.submission_id > after,
-                Submission.recovery_tasks_parent.is_(None),
-                or_(Submission.status_id.in_([int(status) for status in _MAKING]),
-                    and_(Submission.status_id == int(Status.LOCATED), Submission.status_since > late)))
-            .order_by(Submission.submission_id).limit(BATCH)).all()
-        return _with_surroundings(session, found) if found else []
-
-
 def go_on(core: Core, experiment: str) -> int:
     """Owe the next stages of submissions whose recoveries by rules have all come to an end; returns how many."""
     with core.db.read() as session:
         numbers = recoveries.settled(session, experiment)
     count = 0
     for number in numbers:
-        candidate = describe(core, number, experiment)
+        candidate = candidates.describe(core, number, experiment)
         with _undecided(core, candidate, Counter()):
             count += _go_on(core, candidate)
     return count
@@ -560,7 +433,8 @@ def _go_on(core: Core, candidate: Candidate) -> bool:
         if not recoveries.stop_waiting(session, number):
             return False
         for each in owed:
-            _owe(session, each, candidate, submission, "" if settings.launch_recovery_jobs else SWITCHED_OFF, now)
+            dependents.owe(session, each, candidate, submission, now=now,
+                           held_because="" if settings.launch_recovery_jobs else dependents.SWITCHED_OFF)
         for why in skipped:
             events.record(session, "launch.skipped", now, AGENT, submission=submission, reason=why)
     return True
@@ -578,24 +452,6 @@ def _with(finding: Finding, **changes: Any) -> Finding:
     return Finding(**{**finding.__dict__, **changes})
 
 
-def _owe(session: Session, owed: Owed, candidate: Candidate, original: Submission, held_because: str,
-         now: datetime) -> bool:
-    """Write a launch that follows, with the files that are set aside for it; False if it was written before."""
-    stage = session.get_one(CampaignStage, owed.request.stage_id)
-    request = replace(owed.request, role=candidate.role)
-    if not launch_requests.owe(session, request, stage=stage, launcher_id=original.creator, now=now,
-                               held_because=held_because):
-        return False
-    dependents.hand_over(session, owed, now)
-    kind = "recovery.owed" if request.kind == "recovery" else "dependency.owed"
-    events.record(session, kind, now, AGENT, submission=original, stage=stage.name, dataset=request.dataset_override,
-                  **({"reason": owed.reason} if owed.reason else {}))
-    if held_because:
-        events.record(session, "launch.held", now, AGENT, experiment=stage.experiment,
-                      campaign_id=stage.campaign_id, stage_id=stage.campaign_stage_id, reason=held_because)
-    return True
-
-
 def _write_ledger(session: Session, number: int, finding: Finding, now: datetime) -> None:
     rows = [{"submission_id": number, "direction": "in", "file_name": item.file_name, "state": item.state,
              "size_bytes": item.size_bytes, "parents": None, "job": item.job, "updated": now}
@@ -610,35 +466,3 @@ def _note(core: Core, candidate: Candidate, message: str) -> None:
     with core.db.write() as session:
         submission = submissions.lock(session, candidate.submission.submission_id)
         submission.wrapup_message, submission.wrapup_checked_at = message, core.clock()
-
-
-def _with_surroundings(session: Session, found: Sequence[Submission]) -> list[Candidate]:
-    """Everything about many submissions in a fixed number of statements."""
-    parents = {item.recovery_tasks_parent for item in found} - {None}
-    originals = {item.submission_id: item for item in session.scalars(
-        select(Submission).where(Submission.submission_id.in_(parents)))} if parents else {}
-    originals |= {item.submission_id: item for item in found}
-    keys = {key for item in found for key in (item.campaign_stage_snapshot_id, item.job_type_snapshot_id)}
-    contents = {row.snapshot_id: row.content for row in session.scalars(
-        select(Snapshot).where(Snapshot.snapshot_id.in_(keys)))}
-    stage_ids = {item.campaign_stage_id for item in found}
-    stages = {row.campaign_stage_id: row for row in session.scalars(
-        select(CampaignStage).where(CampaignStage.campaign_stage_id.in_(stage_ids)))}
-    dependencies: dict[int, list[CampaignDependency]] = {number: [] for number in stage_ids}
-    for row in session.scalars(
-            select(CampaignDependency).where(CampaignDependency.provider_campaign_stage_id.in_(stage_ids))
-            .options(joinedload(CampaignDependency.consumer))
-            .order_by(CampaignDependency.consumer_campaign_stage_id)):
-        dependencies[row.provider_campaign_stage_id].append(row)
-
-    owners = {row.experimenter_id: row.username for row in session.scalars(
-        select(Experimenter).where(Experimenter.experimenter_id.in_({stage.creator for stage in stages.values()})))}
-    roles = {number: str(request.get("role") or "") for number, request in session.execute(
-        select(Launch.submission_id, Launch.request).where(Launch.submission_id.in_(originals)))}
-    return [Candidate(
-        submission=item, original=originals[item.recovery_tasks_parent or item.submission_id],
-        role=roles.get(item.recovery_tasks_parent or item.submission_id, ""),
-        stage=stages[item.campaign_stage_id], stage_content=contents[item.campaign_stage_snapshot_id],
-        job_type_content=contents[item.job_type_snapshot_id],
-        dependencies=tuple(dependencies[item.campaign_stage_id]),
-        owner=owners[stages[item.campaign_stage_id].creator]) for item in found]

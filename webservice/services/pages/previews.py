@@ -12,7 +12,7 @@ from typing import Any
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound, PomsError
 from poms.webservice.model import CampaignStage
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import campaigns, preparing, previews, schedules, wrapup
+from poms.webservice.services import campaigns, candidates, preparing, previews, schedules
 from poms.webservice.services.campaigns import diff_lines
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.common import Url, campaign_place, counted
@@ -71,7 +71,7 @@ def allowed_of(stage: CampaignStage) -> list[dict[str, str]]:
 
 def recovery_page(core: Core, actor: Actor, url: Url, submission_id: int, kind: str, key: str) -> dict[str, Any]:
     """A recovery by hand: of one kind, or which kinds have anything to do."""
-    candidate = wrapup.describe(core, submission_id, actor.experiment)
+    candidate = candidates.describe(core, submission_id, actor.experiment)
     try:
         counts = previews.recovery_counts(core, candidate)
         launches = [previews.of_recovery(core, actor, submission_id, kind, key)] if kind else []
