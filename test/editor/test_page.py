@@ -281,6 +281,108 @@ def test_two_people_lose_nothing(site, owner, open_tab):
     assert campaign.stage("reco").software_version == "v_pat"
 
 
+def previewed(tab):
+    """The dialog that says what would be launched."""
+    dialog = tab.locator("dialog[open]", has_text="What would be launched")
+    dialog.wait_for()
+    return dialog
+
+
+def test_what_would_be_launched_is_seen_before_saving(site, owner, open_tab):
+    """The command as it is and as it would be, of what is typed just now; nothing is saved, nothing typed is lost."""
+    number = site.save(owner)
+    before = site.text(owner)
+    tab = opened(open_tab(), site.url("campaign_edit", number))
+    assert tab.locator('[data-act="preview"]').get_attribute("aria-disabled") == "true"
+    node(tab, "gen").press("Enter")
+    field(tab, "Version").fill("v_next")
+    apply(tab)
+    in_step(tab, "v_next")
+
+    tab.locator('[data-act="preview"]').click()
+    dialog = previewed(tab)
+    sections = dialog.locator("section")
+    assert sections.locator("h3").all_inner_texts() == ["gen"]
+    assert "--version=v1" in sections.locator(".gone").all_inner_texts()[-1]
+    assert "--version=v_next" in sections.locator(".came").all_inner_texts()[-1]
+    assert "1 launch would stay as it is" in dialog.inner_text()
+    dialog.get_by_role("button", name="Go on editing").click()
+    assert site.text(owner) == before and "v_next" in shown(tab)
+
+    tab.locator('[data-act="changes"]').click()
+    tab.get_by_role("button", name="Preview what would be launched").click()
+    previewed(tab).get_by_role("button", name="Save").click()
+    tab.locator("[data-notices]").get_by_text("Saved as version 2").wait_for()
+
+    assert site.text(owner) == shown(tab)
+
+
+def test_a_preview_of_what_is_wrong_leads_to_the_line(site, owner, open_tab):
+    """What the check finds, and what only the server finds, is told with its line; that line is gone to."""
+    tab = opened(open_tab(), site.url("campaign_edit", site.save(owner)))
+    tab.locator(".text__area").fill(shown(tab).replace("completion_pct = 80", "completion_pct = lots"))
+    tab.wait_for_selector(".node--wrong")
+
+    tab.locator('[data-act="preview"]').click()
+    tab.locator("dialog[open]").get_by_role("button", name="Line").click()
+
+    assert tab.evaluate("""() => {
+        const area = document.querySelector('.text__area');
+        const from = area.value.slice(area.selectionStart);
+        return document.activeElement === area && from.startsWith('completion_pct = lots');
+    }""")
+
+
+def test_a_preview_by_keyboard(site, owner, open_tab):
+    """W in the picture asks, Escape goes back to where one was."""
+    tab = opened(open_tab(), site.url("campaign_edit", site.save(owner)))
+    node(tab, "gen").press("Enter")
+    field(tab, "Version").fill("v_next")
+    tab.keyboard.press("Enter")
+    in_step(tab, "v_next")
+
+    node(tab, "gen").press("w")
+    previewed(tab)
+    tab.keyboard.press("Escape")
+
+    tab.wait_for_selector("dialog[open]", state="detached")
+    assert node(tab, "gen").evaluate("one => one === document.activeElement")
+    assert "v_next" in shown(tab)
+
+
+def test_a_preview_after_somebody_saved_says_so(site, owner, open_tab):
+    """It would be a preview of what cannot be saved; what is typed stays."""
+    number = site.save(owner)
+    tab = opened(open_tab(), site.url("campaign_edit", number))
+    node(tab, "gen").press("Enter")
+    field(tab, "Version").fill("v_mine")
+    apply(tab)
+    in_step(tab, "v_mine")
+    site.save(owner, site.text(owner).replace("completion_pct = 80", "completion_pct = 70"))
+
+    tab.locator('[data-act="preview"]').click()
+
+    tab.locator("[data-editor-status]").get_by_text("Somebody saved version 2 of mc since version 1").wait_for()
+    assert "v_mine" in shown(tab)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_preview_under_another_name_is_of_a_new_campaign(site, owner, open_tab, taken):
+    """All its stages are new; a name that is taken is refused as a save would be."""
+    number = site.save(owner)
+    if taken:
+        site.save(owner, site.sample.replace("name = mc", "name = other"))
+    tab = opened(open_tab(), site.url("campaign_edit", number))
+    tab.locator(".text__area").fill(shown(tab).replace("name = mc", "name = other"))
+
+    tab.locator('[data-act="preview"]').click()
+
+    if taken:
+        tab.locator("[data-editor-status]").get_by_text("There is a campaign other in samdev already").wait_for()
+    else:
+        assert previewed(tab).locator("h3").all_inner_texts() == ["gen", "reco"]
+
+
 def test_a_save_whose_answer_was_lost_can_be_repeated(site, owner, open_tab):
     """The connection breaks after the server stored it: the second try finds that it is done, and stores nothing."""
     number = site.save(owner)

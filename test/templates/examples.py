@@ -28,6 +28,7 @@ ROUTES = frozenset(
         "editor_data",
         "editor_check",
         "editor_preview",
+        "editor_preview",
         "editor_save",
         "editor_block",
         "stage",

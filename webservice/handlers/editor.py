@@ -18,6 +18,7 @@ from poms.webservice.rules import campaign_form
 from poms.webservice.rules.permissions import refusal
 from poms.webservice.services import editing
 from poms.webservice.services.campaigns import LONGEST_TEXT
+from poms.webservice.services.pages import previews
 
 routes = Routes()
 VIEW = Need("view", "experiment")
@@ -78,11 +79,8 @@ def editor_check(call: Call) -> Answer:
 def editor_save(call: Call) -> Answer:
     """Save what the editor has; 409 with both changes if somebody else saved meanwhile."""
     edit = _read(call["edit"])
-    renames = edit.get("renames", {})
-    if not isinstance(renames, dict) or not all(isinstance(name, str) for name in renames.values()):
-        raise Invalid("The change cannot be read; load the page again.", field="edit")
     saved = editing.save(call.core, call.actor, _text(edit, "text"), campaign_id=call["campaign_id"],
-                         base_version=call["base_version"], message=call["message"], renames=renames)
+                         base_version=call["base_version"], message=call["message"], renames=_renames(edit))
     if saved.conflict is not None:
         return Data({"status": "conflict", **saved.conflict}, 409)
     result = saved.result
@@ -92,6 +90,29 @@ def editor_save(call: Call) -> Answer:
     return Data({"status": "ok", "campaign_id": result.campaign_id, "name": result.name, "version": result.version,
                  "changed": result.changed, "is_new": saved.is_new, "warnings": list(result.warnings),
                  "url": call.url("campaign_edit", campaign_id=result.campaign_id)})
+
+
+@routes.answer("editor_preview", permission=(CREATE, MODIFY_ONE), arguments={
+    "campaign_id": number(), "base_version": number(), "edit": upload()})
+def editor_preview(call: Call) -> Answer:
+    """What saving what the editor has would do to the launches of its stages. Stores nothing."""
+    edit = _read(call["edit"])
+    result, effects = editing.preview(call.core, call.actor, _text(edit, "text"), campaign_id=call["campaign_id"],
+                                      base_version=call["base_version"], renames=_renames(edit))
+    if result.problems:
+        return Data({"status": "problem", "problems": [asdict(problem) for problem in result.problems]}, 400)
+    shown = previews.effects_of(effects, call.url)
+    return Data({"status": "ok", "name": result.name, "notes": list(result.warnings),
+                 "effects": [effect for effect in shown if effect["changed"]],
+                 "unchanged": sum(1 for effect in shown if not effect["changed"])})
+
+
+def _renames(edit: Mapping[str, Any]) -> dict[str, str]:
+    """New names of stages by their old ones."""
+    renames = edit.get("renames", {})
+    if not isinstance(renames, dict) or not all(isinstance(name, str) for name in renames.values()):
+        raise Invalid("The change cannot be read; load the page again.", field="edit")
+    return renames
 
 
 def _read(sent: Upload | None) -> Mapping[str, Any]:

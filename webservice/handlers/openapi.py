@@ -98,6 +98,7 @@ ANSWERS: Mapping[str, Gives] = {
     "editor_data": Gives(json=OBJECT),
     "editor_block": Gives(json=record(values=OBJECT)),
     "editor_check": Gives(json=OBJECT),
+    "editor_preview": Gives(json=record(status=TEXT)),
     "editor_save": Gives(json=record(status=TEXT)),
     "campaign_deps_ini": Gives(text=TEXT, text_type="text/ini"),
     "ini_to_campaign": Gives(json={"type": ["object", "string"]}),

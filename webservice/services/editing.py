@@ -37,9 +37,10 @@ from poms.webservice.rules.campaign_text.model import STAGE_KEYS
 from poms.webservice.rules.campaign_text.scanning import scan
 from poms.webservice.rules.campaign_text.writing import job_type_values, login_setup_values
 from poms.webservice.rules.permissions import ANALYSIS, Actor
-from poms.webservice.services import campaigns, samples
+from poms.webservice.services import campaigns, previews, samples
 from poms.webservice.services.campaigns import LONGEST_TEXT, SHARED_EXPERIMENT, SaveResult, diff_lines
 from poms.webservice.services.core import Core
+from poms.webservice.services.previews import Effect
 
 BLOCKS: Mapping[str, Any] = {"login_setup": LoginSetup, "job_type": JobType}
 _LONGEST_LIST = 200
@@ -234,18 +235,12 @@ def save(core: Core, actor: Actor, text: str, *, campaign_id: int | None = None,
     Somebody else's save since ``base_version`` is never overwritten: the three texts and what both changes
     together come to are answered instead. A save that arrived although its answer was lost counts as done.
     """
-    if campaign_id is None:
-        return Saved(_store(core, actor, text, message, only_if_new=True), is_new=True)
-    with core.db.read() as session:
-        name = _facts(session, actor, campaign_id)["name"]
-    wanted = read(scan(text, LONGEST_TEXT).document).campaign.name
-    was_renamed = bool(wanted) and wanted != name and base_version is not None and wanted == read(
-        parse(campaigns.version_text(core, actor, campaign_id, base_version))).campaign.name
-    if wanted and wanted != name and not was_renamed:
+    name, renamed_from = _named(core, actor, text, campaign_id, base_version)
+    if campaign_id is None or name is None:
         return Saved(_store(core, actor, text, message, only_if_new=True), is_new=True)
     try:
-        if was_renamed:
-            raise Conflict(f"Somebody renamed {wanted} to {name} since version {base_version}, which you began with.")
+        if renamed_from:
+            raise _renamed(renamed_from, name, base_version)
         return Saved(_store(core, actor, text, message, base_version=base_version, renames=renames))
     except Conflict:
         with core.db.read() as session:
@@ -257,6 +252,43 @@ def save(core: Core, actor: Actor, text: str, *, campaign_id: int | None = None,
             return Saved(SaveResult(False, campaign_id, name, now["version"]))
         base = campaigns.version_text(core, actor, campaign_id, base_version)
         return Saved(None, _conflict(base, theirs, text, now, renames or {}))
+
+
+def preview(core: Core, actor: Actor, text: str, *, campaign_id: int | None = None, base_version: int | None = None,
+            renames: Mapping[str, str] | None = None) -> tuple[SaveResult, list[Effect]]:
+    """What saving what the editor has would do to launches; nothing is saved.
+
+    Raises Conflict where a save would find that somebody else was faster, or that the name is taken.
+    """
+    name, renamed_from = _named(core, actor, text, campaign_id, base_version)
+    data = text.encode("utf-8", "surrogatepass")
+    if name is None:
+        campaigns.save_text(core, actor, data, source="preview", dry_run=True, only_if_new=True)
+        return previews.of_text(core, actor, data)
+    if renamed_from:
+        raise _renamed(renamed_from, name, base_version)
+    return previews.of_text(core, actor, data, base_version=base_version, renames=renames)
+
+
+def _named(core: Core, actor: Actor, text: str, campaign_id: int | None,
+           base_version: int | None) -> tuple[str | None, str]:
+    """The name of the campaign that a save of this text changes, None if it makes a new one; and the name that it had
+    in the version the text was begun with, if somebody renamed it since."""
+    if campaign_id is None:
+        return None, ""
+    with core.db.read() as session:
+        name: str = _facts(session, actor, campaign_id)["name"]
+    wanted = read(scan(text, LONGEST_TEXT).document).campaign.name
+    if not wanted or wanted == name:
+        return name, ""
+    if base_version is not None and wanted == read(
+            parse(campaigns.version_text(core, actor, campaign_id, base_version))).campaign.name:
+        return name, wanted
+    return None, ""
+
+
+def _renamed(old: str, new: str, version: int | None) -> Conflict:
+    return Conflict(f"Somebody renamed {old} to {new} since version {version}, which you began with.")
 
 
 def _store(core: Core, actor: Actor, text: str, message: str, *, base_version: int | None = None,

@@ -15,7 +15,7 @@ const NEEDS_END = "A stage that needs itself must have a split that ends. Set 'c
 const KEYS = [["Arrow keys", "go from stage to stage"], ["Enter", "open the form"], ["A", "add a stage"],
   ["C, menu key", "add a child"], ["K", "connect: go to the other stage, Enter"], ["L", "go to the dependencies of a stage"],
   ["Space, Shift + arrows", "choose several"], ["Y", "clone"], ["D, Delete", "delete"], ["Alt + arrows", "move"],
-  ["Ctrl + Z, Ctrl + Shift + Z", "undo, redo"], ["Ctrl + S", "save"], ["T", "tidy up"], ["+, -, 0", "zoom, fit"],
+  ["Ctrl + Z, Ctrl + Shift + Z", "undo, redo"], ["Ctrl + S", "save"], ["W", "what would be launched"], ["T", "tidy up"], ["+, -, 0", "zoom, fit"],
   ["V", "graph, both or text"], ["P", "list of problems"]];
 
 class Editor {
@@ -213,7 +213,7 @@ class Editor {
     const { problems, model, warnings } = this.now;
     const place = document.querySelector("[data-editor-status]");
     const version = this.campaign ? `version ${this.loaded.version}` : "";
-    const words = this.trouble || (this.saving ? "Saving…" : !this.mayEdit ? `Version ${this.loaded.version}, to look at` : this.isChanged
+    const words = this.trouble || (this.saving ? this.saving === true ? "Saving…" : this.saving : !this.mayEdit ? `Version ${this.loaded.version}, to look at` : this.isChanged
       ? `Modified${version && ` since ${version}`}, kept in this browser` : this.campaign ? `Version ${this.loaded.version}, nothing changed` : "Not saved yet");
     if (place.textContent !== words) place.replaceChildren(html("span", { class: this.trouble ? "editor__trouble" : "" }, words));
     const say = this.tool("problems");
@@ -224,7 +224,7 @@ class Editor {
     const some = [...this.selected].some((id) => id !== "home");
     const one = this.selected.size === 1;
     const can = { undo: this.history.canUndo, redo: this.history.canRedo, delete: some, clone: [...this.selected].some((id) => stageOf(model, id)),
-      child: one && some, connect: some, open: this.selected.size > 0, save: !this.saving && this.isChanged, changes: this.isChanged };
+      child: one && some, connect: some, open: this.selected.size > 0, save: !this.saving && this.isChanged, changes: this.isChanged, preview: !this.saving && this.isChanged };
     for (const [name, is] of Object.entries(can)) set(this.tool(name), "aria-disabled", is ? null : "true");
     set(this.tool("connect"), "aria-pressed", String(Boolean(this.connecting)));
   }
@@ -452,9 +452,9 @@ class Editor {
   }
 
   key(key) {
-    const acts = { a: () => this.addStage(), t: () => this.tidy(), v: () => this.pane(), p: () => this.problems(), "?": () => this.keysHelp(),
+    const acts = { a: () => this.addStage(), t: () => this.tidy(), w: () => this.preview(), v: () => this.pane(), p: () => this.problems(), "?": () => this.keysHelp(),
       "+": () => this.view.zoom(1 / 1.25), "=": () => this.view.zoom(1 / 1.25), "-": () => this.view.zoom(1.25), 0: () => this.view.fit() };
-    if (!acts[key] || (!this.mayEdit && "at".includes(key))) return false;
+    if (!acts[key] || (!this.mayEdit && "atw".includes(key))) return false;
     this.act(acts[key]);
     return true;
   }
@@ -484,8 +484,45 @@ class Editor {
   async changes() {
     await this.settle();
     const answer = await this.server.check({ text: this.now.text, compare: this.loaded.text });
-    await ask({ title: this.campaign ? `Changes to version ${this.loaded.version}` : "What will be saved", wide: true, yes: "", no: "Close",
-      body: [listOf("In words", answer.changes), diffOf(answer.diff)] });
+    const more = this.mayEdit ? [button("Preview what would be launched", { "data-answer": "preview" }), button("Save", { "data-answer": "save" })] : [];
+    const chosen = await ask({ title: this.campaign ? `Changes to version ${this.loaded.version}` : "What will be saved", wide: true, yes: "", no: "Close",
+      extra: more, body: [listOf("In words", answer.changes), diffOf(answer.diff)] });
+    if (chosen === "preview") await this.preview();
+    if (chosen === "save") await this.save();
+  }
+
+  // What saving this would change in launches, stage by stage. Nothing is saved.
+  async preview() {
+    if (this.saving || !this.mayEdit) return;
+    await this.settle();
+    if (!this.isChanged) {
+      this.say("Nothing is changed");
+      return;
+    }
+    this.saving = "Working out what would be launched…";
+    let answer = null;
+    try {
+      this.status();
+      answer = await this.checked((edit, fields) => this.server.preview(edit, fields));
+      this.trouble = "";
+    } finally {
+      this.saving = false;
+      this.status();
+    }
+    if (!answer) return;
+    const chosen = await ask({ title: "What would be launched", wide: true, yes: "", no: "Go on editing", body: this.effects(answer),
+      extra: [button("Save", { kind: "button--primary", "data-answer": "save" })] });
+    if (chosen === "save") await this.save();
+  }
+
+  effects({ effects, unchanged, notes }) {
+    const about = (one) => [one.launch_id ? `Launch ${one.launch_id}, which waits: ` : "The next launch: ", one.after,
+      one.before === one.after ? "" : `; until now: ${one.before}`, one.why ? `: ${one.why}` : ""].join("");
+    return [html("p", {}, "Nothing is saved and nothing is launched yet."),
+      effects.map((one) => html("section", {}, html("h3", {}, one.stage), html("p", { class: "small" }, about(one)), one.diff.length ? diffOf(one.diff) : null)),
+      effects.length ? null : html("p", {}, "No launch would differ."),
+      effects.length && unchanged ? html("p", { class: "small" }, `${plural(unchanged, "launch", "launches")} would stay as ${unchanged === 1 ? "it is" : "they are"}.`) : null,
+      notes.length ? html("ul", { class: "editlist" }, notes.map((note) => html("li", {}, note))) : null];
   }
 
   // ---------------------------------------------------------------------------------------------------------- saving
@@ -506,22 +543,29 @@ class Editor {
 
   async send() {
     const step = this.now;
-    if (step.problems.length) {
-      await this.problems();
-      return;
-    }
     try {
-      const saved = await this.server.save({ text: step.text, renames: renames(step.model) },
-        { campaign_id: this.campaign?.id, base_version: this.loaded.version || null });
-      this.saved(saved, step);
+      const saved = await this.checked((edit, fields) => this.server.save(edit, fields));
+      if (saved) this.saved(saved, step);
     } catch (error) {
       if (error.status === 409 && error.answer.status === "conflict") await this.conflict(error.answer);
-      else if (error.status === 400 && error.answer.problems?.length) {
+      else throw error;
+    }
+  }
+
+  // Sends what there is to be saved; without an answer if something is wrong with it, which is shown then.
+  async checked(sent) {
+    const step = this.now;
+    if (!step.problems.length) {
+      try {
+        return await sent({ text: step.text, renames: renames(step.model) }, { campaign_id: this.campaign?.id, base_version: this.loaded.version || null });
+      } catch (error) {
+        if (error.status !== 400 || !error.answer.problems?.length) throw error;
         step.problems = error.answer.problems;
         this.show();
-        await this.problems();
-      } else throw error;
+      }
     }
+    await this.problems();
+    return null;
   }
 
   saved(answer, step) {
@@ -612,6 +656,7 @@ class Editor {
       clone: () => this.clone(first()), open: () => this.open(this.selected.has(this.here) ? this.here : first()), delete: () => this.delete(first()),
       undo: () => this.undo(), redo: () => this.undo(true), tidy: () => this.tidy(), fit: () => this.view.fit(), smaller: () => this.view.zoom(1.25),
       larger: () => this.view.zoom(1 / 1.25), problems: () => this.problems(), keys: () => this.keysHelp(), save: () => this.save(), changes: () => this.changes(),
+      preview: () => this.preview(),
       "show-graph": () => this.pane("graph"), "show-both": () => this.pane("both"), "show-text": () => this.pane("text"),
     };
     for (const tool of document.querySelectorAll("[data-act]")) {

@@ -8,8 +8,8 @@ export class Refused extends Error {
 }
 
 export class Server {
-  constructor({ source, check, save, block }, token) {
-    this.addresses = { source, check, save, block };
+  constructor({ source, check, save, preview, block }, token) {
+    this.addresses = { source, check, save, preview, block };
     this.token = token;
   }
 
@@ -38,6 +38,7 @@ export class Server {
   load() { return this.ask(this.addresses.source); }
   check(edit) { return this.send(this.addresses.check, edit); }
   save(edit, fields) { return this.send(this.addresses.save, edit, fields); }
+  preview(edit, fields) { return this.send(this.addresses.preview, edit, fields); }
 
   async block(kind, name) {
     const address = new URL(this.addresses.block, location.href);
