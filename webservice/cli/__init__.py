@@ -40,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         daemon,
         database,
         making,
+        people,
         reports,
         running,
         serve,
@@ -54,7 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"poms {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (serve, daemon, database, check, settings, accounts, client, making, running, reports, watch):
+    for module in (serve, daemon, database, check, settings, accounts, client, making, running, people, reports,
+                   watch):
         module.add_verbs(verbs, common)
     completion.add_verbs(verbs, common, make_parser)
     version = verbs.add_parser("version", help="print the version", parents=[common])

@@ -1,5 +1,6 @@
-"""Every verb of a client as one method: campaigns, launches, submissions, jobs, files, reports (more in ``making``).
+"""Every verb of a client as one method: campaigns, launches, submissions, jobs, files, reports.
 
+More of them are in ``making`` and ``people``.
 Not for showing anything (``cli``). A stage is named by its number or as ``campaign/stage``, a campaign by its name or
 number. What starts something takes an optional ``key``: the same key starts it once.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from poms.webservice.client.connection import Connection, Unreachable, overrides_text
 from poms.webservice.client.making import Making
+from poms.webservice.client.people import People
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound
 
 ENDED = frozenset({"Located", "Failed", "Removed", "Cancelled", "LaunchFailed"})
@@ -28,7 +30,7 @@ def _if_test(test: bool) -> dict[str, str]:
     return {"test": "1"} if test else {}
 
 
-class Client(Making):
+class Client(Making, People):
     """One server, as one person in one experiment and role."""
 
     def __init__(self, server: str | Connection, **options: Any) -> None:
