@@ -2032,6 +2032,7 @@ def dashboard() -> dict[str, Any]:
         jobs_now={R: 10914, I: 3487},
         series=series(),
         looked_into=100,
+        held_looked_into=10,
         failures=[
             {
                 "state": F,

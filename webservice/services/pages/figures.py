@@ -28,10 +28,14 @@ MOST_SUBMISSIONS = 20_000
 MOST_LOOKED_INTO = 100
 """Of so many newest submissions with trouble it is said what fails."""
 
+MOST_HELD = 10
+"""Of so many of these the held jobs are read one by one, for the reasons why they are."""
+
 MOST_FAILURES = 10
 MOST_CAMPAIGNS = 10
 DAYS = (7, 14, 31)
-_SUMMED = (*JOB_WORDS, "files_consumed", "files_generated", "files_located", "cpu_seconds", "wall_seconds")
+_JOBS = (*JOB_WORDS, "cpu_seconds", "wall_seconds")
+_SUMMED = (*_JOBS, "files_consumed", "files_generated", "files_located")
 
 
 def sheet(core: Core, actor: Actor, url: Url, *, stage_id: int | None = None, campaign_id: int | None = None,
@@ -46,7 +50,7 @@ def sheet(core: Core, actor: Actor, url: Url, *, stage_id: int | None = None, ca
     with core.db.read() as session:
         owner, arguments = _owner(session, url, stage_id, campaign_id)
         newest = _newest(session, where, since, actor)
-        per_day, _ = _by_day(session, newest)
+        per_day, _ = _by_day(session, newest, _SUMMED)
         exits = _exits_by_day(session, newest)
     codes = sorted({code for found in exits.values() for code in found}, key=endings.code_order)
     route, key = (("stage_submissions", "campaign_stage_id") if stage_id is not None
@@ -72,7 +76,7 @@ def dashboard(core: Core, actor: Actor, url: Url, *, days: int = 14) -> dict[str
     since = _first_day(now, days)
     with core.db.read() as session:
         newest = _newest(session, Submission.experiment == actor.experiment, since, actor)
-        per_day, states = _by_day(session, newest)
+        per_day, states = _by_day(session, newest, _JOBS)
         failures = _failures(session, newest, url)
         busiest, live = _at_work(session, actor, url)
     cpu, wall = (sum(row[name] for row in per_day.values()) for name in ("cpu_seconds", "wall_seconds"))
@@ -100,7 +104,7 @@ def dashboard(core: Core, actor: Actor, url: Url, *, days: int = 14) -> dict[str
              "note": f"{wall / 3600:,.0f} hours of jobs" if wall else "no job has told its times"}],
         "series": _series(per_day, since, now, lambda day: url(
             "submissions", since=day.isoformat(), until=(day + timedelta(days=1)).isoformat())),
-        "failures": failures, "busiest": busiest, "looked_into": MOST_LOOKED_INTO}
+        "failures": failures, "busiest": busiest, "looked_into": MOST_LOOKED_INTO, "held_looked_into": MOST_HELD}
 
 
 # ---------------------------------------------------------------------------------------- days
@@ -121,9 +125,10 @@ def _newest(session: Session, where: Any, since: datetime, actor: Actor) -> Any:
             .order_by(Submission.submission_id.desc()).limit(MOST_SUBMISSIONS).subquery())
 
 
-def _by_day(session: Session, newest: Any) -> tuple[dict[date, dict[str, Any]], dict[Status, int]]:
+def _by_day(session: Session, newest: Any,
+            names: Sequence[str]) -> tuple[dict[date, dict[str, Any]], dict[Status, int]]:
     """The sums of each day, and how many submissions are in which state."""
-    day, sums = func.date(newest.c.created), [func.sum(newest.c[name]) for name in _SUMMED]
+    day, sums = func.date(newest.c.created), [func.sum(newest.c[name]) for name in names]
     rows = session.execute(select(day, newest.c.status_id, func.count(), *sums).group_by(day, newest.c.status_id))
     found: dict[date, dict[str, Any]] = {}
     states: dict[Status, int] = {}
@@ -131,7 +136,7 @@ def _by_day(session: Session, newest: Any) -> tuple[dict[date, dict[str, Any]], 
         states[Status(status_id)] = states.get(Status(status_id), 0) + count
         total = found.setdefault(_day(at), dict.fromkeys(("submissions", *_SUMMED), 0))
         total["submissions"] += count
-        for name, number in zip(_SUMMED, numbers, strict=True):
+        for name, number in zip(names, numbers, strict=True):
             total[name] += number or 0
     return {at: _row_of(total) for at, total in found.items()}, states
 
@@ -201,7 +206,7 @@ def _failures(session: Session, newest: Any, url: Url) -> list[dict[str, Any]]:
              for code, each in failed.items()]
     reasons = session.execute(
         select(Job.hold_reason, func.count(), func.count(Job.submission_id.distinct()), func.max(Job.submission_id))
-        .where(Job.submission_id.in_([row.submission_id for row in troubled if row.jobs_held]),
+        .where(Job.submission_id.in_([row.submission_id for row in troubled if row.jobs_held][:MOST_HELD]),
                Job.state == int(JobState.HELD))
         .group_by(Job.hold_reason).order_by(func.count().desc()).limit(MOST_FAILURES))
     found += [("Held", reason or "held without a reason", *numbers) for reason, *numbers in reasons]
