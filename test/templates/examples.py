@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -27,7 +26,6 @@ ROUTES = frozenset(
         "campaign_edit",
         "editor_data",
         "editor_check",
-        "editor_preview",
         "editor_preview",
         "editor_save",
         "editor_block",
@@ -372,10 +370,6 @@ def home() -> dict[str, Any]:
             "running": 5480,
         },
     ]
-    series = [
-        {R: int(9800 + 1400 * math.sin(n / 7)), I: int(3300 + 700 * math.cos(n / 5)), H: max(0, n - 38) * 60}
-        for n in range(49)
-    ]
     return frame(
         scopes=[
             {"label": "sbnd", "url": url("home"), "current": True},
@@ -386,7 +380,6 @@ def home() -> dict[str, Any]:
         quiet_count=43,
         running=running,
         jobs_now={R: 10914, I: 3487, H: 604},
-        jobs_series=series,
         services=[
             {"name": "jobsub", "ok": True, "text": "asked 38 s ago, 1.2 s"},
             {"name": "SAM", "ok": False, "text": "slow: 9.4 s, usually 0.8 s"},
@@ -402,7 +395,6 @@ def home_quiet() -> dict[str, Any]:
         "board": [],
         "board_total": 0,
         "running": [],
-        "jobs_series": [],
         "jobs_now": {},
         "services": [],
         "happened": [],

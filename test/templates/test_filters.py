@@ -130,16 +130,6 @@ def test_trouble_is_never_too_narrow_to_be_seen(counts):
     assert all(segment.width >= 3 for segment in filters.bar_segments(counts) if segment.state in filters.TROUBLE)
 
 
-def test_bands_are_stacked():
-    """The second state begins where the first ends."""
-    areas = filters.stacked_areas([{"Running": 1, "Idle": 1}, {"Running": 2}], ["Running", "Idle"], 10, 4)
-
-    assert [area.path for area in areas] == [
-        "M0.0,2.0 10.0,0.0 L10.0,4.0 0.0,4.0z",
-        "M0.0,0.0 10.0,0.0 L10.0,0.0 0.0,2.0z",
-    ]
-
-
 def test_a_changed_argument_replaces_the_old_one():
     """Sorting a list keeps its filters and leaves the place in it."""
     changed = filters.with_query("/poms/campaigns/sbnd?text=a%26b&sort=name&after=7", sort="-name", after=None)

@@ -227,31 +227,6 @@ def bar_pieces(counts: Mapping[str, int], total: int | None = None) -> Markup:
     return Markup("".join(drawn))
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
-    """One state's band in a stacked chart, as SVG path data."""
-
-    state: str
-    path: str
-
-
-def stacked_areas(series: list[Mapping[str, Any]], states: list[str], width: float, height: float) -> list[Area]:
-    """Bands of counts over time, the first state at the bottom. Each item of ``series`` maps states to counts."""
-    if len(series) < 2:
-        return []
-    highest = max(sum(point.get(state, 0) for state in states) for point in series) or 1
-    step = width / (len(series) - 1)
-    floor = [0.0] * len(series)
-    areas = []
-    for state in states:
-        top = [low + point.get(state, 0) for low, point in zip(floor, series, strict=True)]
-        upper = [f"{i * step:.1f},{height * (1 - value / highest):.1f}" for i, value in enumerate(top)]
-        lower = [f"{i * step:.1f},{height * (1 - value / highest):.1f}" for i, value in enumerate(floor)]
-        areas.append(Area(state, f"M{' '.join(upper)} L{' '.join(reversed(lower))}z"))
-        floor = top
-    return areas
-
-
 # ------------------------------------------------------------------------------------------ addresses
 
 
@@ -337,7 +312,7 @@ def register(environment: Environment) -> None:
         full_time=full_time, time=_time, bar_segments=bar_segments, bar_pieces=bar_pieces,
         describe_counts=describe_counts,
         with_query=with_query, query_fields=query_fields, sort_of=sort_of, safe_link=safe_link, dom_id=dom_id)
-    environment.globals.update(lay_out=lay_out, graph_sizes=Sizes, stacked_areas=stacked_areas, bar_order=BAR_ORDER)
+    environment.globals.update(lay_out=lay_out, graph_sizes=Sizes, bar_order=BAR_ORDER)
     environment.tests.update(trouble=needs_person)
     environment.trim_blocks = True
     environment.lstrip_blocks = True

@@ -51,7 +51,7 @@ def home(core: Core, actor: Actor, url: Url, *, scope: str = "all") -> dict[str,
         "scopes": [{"label": label, "url": url("home", scope=name), "current": scope == name}
                    for name, label in (("all", "All campaigns"), ("mine", "Mine"))],
         "board": board, "board_total": total, "quiet_count": quiet, "running": running, "jobs_now": jobs_now,
-        "jobs_series": [], "services": services, "happened": recent,
+        "services": services, "happened": recent,
         "may": {"create": permissions.refusal(actor, "create") is None},
     }
 
