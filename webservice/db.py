@@ -74,8 +74,11 @@ def _replace_dead_connections(engine: Engine) -> None:
     A server that ends a connection says so: there is something to read. Only then, and after a long rest, is it
     asked; ``pool_pre_ping`` would ask before every unit of work.
     """
-    def note_use(_connection: Any, record: Any) -> None:
+    def note_use(connection: Any, record: Any) -> None:
         record.info[_USED_AT] = time.monotonic()
+        if connection is not None and connection.autocommit:
+            # It was lent to a ``_Direct``, which may have been forgotten without its ``end``.
+            connection.autocommit = False
 
     def require_alive(connection: Any, record: Any, _pooled: Any) -> None:
         used_at = record.info.get(_USED_AT)
@@ -211,8 +214,7 @@ class _Direct:
         self.connection.autocommit = True
 
     def end(self) -> None:
-        """Back into the pool, as others expect it there."""
-        self.connection.autocommit = False
+        """Back into the pool, which gives it to others as they expect it."""
         self.pooled.close()
 
 

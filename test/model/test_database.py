@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import Text, bindparam, create_engine, insert, literal_column, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
-from poms.webservice.db import Prepared, before_commit, insert_new, upsert
+from poms.webservice.db import Database, Prepared, before_commit, insert_new, upsert
 from poms.webservice.model import CampaignTag, Experiment, Experimenter, ServiceSetting
 from poms.webservice.model.base import UtcDateTime
 from poms.webservice.testing.faults import Died
@@ -169,6 +170,21 @@ def test_a_prepared_statement_answers_like_any_other(database, name):
 
     assert [[(row.name, row.value, row.changed_at) for row in rows] for rows in answers] == [[(name, "hold", NOW)]] * 7
     assert nothing == []
+
+
+def test_whoever_forgets_its_connection_does_no_harm(postgresql_database):
+    """A connection lent for prepared statements and never given back comes to others as they expect it."""
+    forgotten = Database(postgresql_database.engine)
+    assert forgotten.ask(SETTING, name="nobody") == []
+    del forgotten
+    gc.collect()
+
+    with pytest.raises(ZeroDivisionError), postgresql_database.write() as session:
+        session.add(ServiceSetting(**_row("launches", "hold")))
+        session.flush()
+        raise ZeroDivisionError
+
+    assert _settings(postgresql_database) == {}
 
 
 def test_a_prepared_statement_that_fails_leaves_a_connection_that_works(postgresql_database):
