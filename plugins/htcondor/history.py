@@ -45,14 +45,17 @@ class Reading:
     gap: bool
 
 
-def read(access: Access, schedd: str, position: Position, mine: str) -> Reading:
-    """Everything of ours that left ``schedd`` since ``position``."""
+def read(access: Access, schedd: str, position: Position, mine: str, *, none_waits: bool = False) -> Reading:
+    """Everything of ours that left ``schedd`` since ``position``.
+
+    ``none_waits``: a count of its queue found no finished jobs; to look for them costs as much as the count.
+    """
     # The newest records first: what leaves while the rest is read is then reported twice rather than never.
     newest = [row["GlobalJobId"] for row in access.history(schedd, "true", ["GlobalJobId"], limit=2)
               if isinstance(row.get("GlobalJobId"), str)]
     left, gap = _left(access, schedd, position, mine, newest)
     # After the history: a job that moves from queue to history in between is reported next time.
-    finished, waiting = _waiting(access, schedd, position, mine)
+    finished, waiting = ([], {}) if none_waits else _waiting(access, schedd, position, mine)
     if newest:
         after = Position(newest[0], newest[1] if len(newest) > 1 else "", waiting)
     else:

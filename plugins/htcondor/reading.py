@@ -73,6 +73,7 @@ class PoolReader:
         self._clock = clock
         self._access = access
         self._gaps: set[str] = set()
+        self._none_finished: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     def find(self, submission_id: int, remove: Callable[[str, list[int]], None], *,
@@ -144,6 +145,8 @@ class PoolReader:
         # The schedd tests the condition against groups, which have the attributes they are grouped by and no others.
         attributes = [*ads.GROUP_ATTRIBUTES, *_names_in(self.options.job_constraint)]
         rows = self._access.group(schedd, self.mine, attributes)
+        with self._lock:
+            self._none_finished[schedd] = all(row.get("JobStatus") != 4 for row in rows)
         stuck = self._stuck(schedd) if any(_is_spooling(row) for row in rows) else Counter()
         counts: Counter[tuple[int, JobState, int | None]] = Counter()
         growing = set()
@@ -171,8 +174,12 @@ class PoolReader:
 
     def departed(self, cursor: str) -> Departures:
         positions, fed = history.read_cursor(cursor)
+        with self._lock:
+            # Good for one reading: what has finished since that count is seen by the next one.
+            none_finished, self._none_finished = self._none_finished, {}
         readings = self.each(lambda schedd: history.read(
-            self._access, schedd, positions.get(schedd, history.Position()), self.mine))
+            self._access, schedd, positions.get(schedd, history.Position()), self.mine,
+            none_waits=none_finished.get(schedd, False)))
         records = tuple(record for reading in readings for record in reading.records)
         gaps = {schedd for schedd, reading in zip(self.schedds, readings, strict=True) if reading.gap}
         position = None

@@ -19,6 +19,7 @@ from poms.webservice.model import AgentTask, Experiment, Job, Submission
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import jobs, tasks
 from poms.webservice.testing.faults import Died
+from poms.webservice.testing.statements import recorded
 from poms.webservice.testing.world import stage
 
 GRACE = timedelta(minutes=2)
@@ -307,9 +308,9 @@ def test_texts_of_a_batch_system_are_stored_as_they_are(world, campaign):
 
     with world.core.db.read() as session:
         stored = {job.batch_id: job for job in session.scalars(select(Job).where(Job.submission_id == number))}
-    for record, text in zip(records, texts, strict=True):
+    for record, given in zip(records, texts, strict=True):
         job = stored[record.batch_id]
-        kept = text.replace("\0", "") if world.core.db.is_postgresql else text
+        kept = given.replace("\0", "") if world.core.db.is_postgresql else given
         assert (job.site, job.node, job.hold_reason) == (kept, kept, kept)
         assert (job.exit_code, job.hold_code, job.since) == (None, 1, record.since)
 
@@ -472,3 +473,20 @@ def test_jobs_that_came_and_went_between_two_cycles_are_described(world, campaig
     world.poll()
 
     assert world.get(number).jobsub_job_id == world.batch.of(number)[0].batch_id.replace(".0@", "@")
+
+
+@pytest.mark.parametrize("submissions", [1, 5])
+def test_a_poll_without_news_asks_our_database_little(world, campaign, submissions):
+    """Take the task, read what is known, give the task back: six statements, whatever is in the queue."""
+    for _ in range(submissions):
+        world.submission(campaign, "gen")
+    world.poll()
+    [pool] = poll.pools(world.core, ["samdev"])
+
+    with recorded(world.core.db.engine) as statements:
+        lease = tasks.take(world.core, f"poll:{pool}", "agent one", 60)
+        said = poll.poll(world.core, lease, ["samdev"])
+        tasks.finish(world.core, lease, next_at=world.core.clock())
+
+    assert said.endswith("0 left, 0 submissions changed")
+    assert len(statements) == 6, statements

@@ -64,14 +64,16 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
     # Asked last: whoever submitted a job that is reported here was there before it, and is among them.
     experiments = sharing(core, backend.pool)
     counts = jobs.live_counts(snapshot.counts, snapshot.growing)
-    changed = sorted(jobs.changed_submissions(core, experiments, counts))[:DETAIL_LIMIT]
-    details = (backend.jobs(some) for some in _portions(changed, counts))
+    changed = jobs.changed_submissions(core, experiments, counts)
+    looked_at = sorted(changed)[:DETAIL_LIMIT]
+    details = (backend.jobs(some) for some in _portions(looked_at, counts))
     touched = jobs.ingest(core, experiments, jobs.Poll(snapshot.counts, departures.records, details,
                                                        snapshot.taken_at, snapshot.growing),
-                          task=lease.name, epoch=lease.epoch, cursor=departures.cursor)
+                          task=lease.name, epoch=lease.epoch, changed=changed,
+                          cursor=None if departures.cursor == lease.cursor else departures.cursor)
     # Also those whose jobs came and went between two cycles, and were never seen alive.
     left = sorted({record.submission_id for record in departures.records}, reverse=True)[:DETAIL_LIMIT]
-    described = _describe(core, experiments, {*changed, *left})
+    described = _describe(core, experiments, {*looked_at, *left})
     vanished = jobs.forget_vanished(core, experiments, VANISHED_GRACE)
     live = sum(item.count for item in snapshot.counts)
     return (f"{live:,} live jobs, {len(departures.records):,} left, {touched:,} submissions changed"

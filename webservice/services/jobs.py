@@ -84,8 +84,11 @@ def changed_submissions(core: Core, experiments: Collection[str], counts: Mappin
     return {number for number, known in stored.items() if counts.get(number, nothing) != known}
 
 
-def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, epoch: int, cursor: str) -> int:
+def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, epoch: int, cursor: str | None,
+           changed: set[int] | None = None) -> int:
     """Write one poll; returns the number of submissions that changed.
+
+    ``cursor`` None stays as it is. ``changed``: what ``changed_submissions`` said of this poll, if it was asked.
 
     The cursor moves last, when everything it covers is stored, so that a crash on the way only means
     that the same jobs are reported again. Every step makes sure that the lease is still ours: the agent
@@ -93,7 +96,8 @@ def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, e
     """
     counts = live_counts(poll.counts, poll.growing)
     to_come = poll.growing.difference(live_counts(poll.counts))
-    changed = changed_submissions(core, experiments, counts)
+    if changed is None:
+        changed = changed_submissions(core, experiments, counts)
     ended = {record.submission_id for record in poll.departed}
     known: set[int] = set()
     # Nothing is asked of the batch system while a transaction is open: the next piece comes after it.
@@ -110,10 +114,11 @@ def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, e
             if _owner(session, task, epoch) is None:
                 return 0
             _update_submissions(session, some, counts, poll.taken_at, to_come)
-    with core.db.write() as session:
-        owner = _owner(session, task, epoch)
-        if owner is not None and owner.cursor != cursor:
-            owner.cursor = cursor
+    if cursor is not None:
+        with core.db.write() as session:
+            owner = _owner(session, task, epoch)
+            if owner is not None:
+                owner.cursor = cursor
     return len(affected)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, or_, select, update
 
 from poms.webservice.db import insert_new
 from poms.webservice.model import AgentTask
@@ -27,22 +27,20 @@ class TaskLease:
 def take(core: Core, name: str, owner: str, lease_seconds: float) -> TaskLease | None:
     """The lease of a task that is due, or None if it is not due or somebody else is at it."""
     now = core.clock()
-    due = (AgentTask.name == name, or_(AgentTask.next_at.is_(None), AgentTask.next_at <= now),
-           or_(AgentTask.lease_until.is_(None), AgentTask.lease_until < now))
+    due = and_(or_(AgentTask.next_at.is_(None), AgentTask.next_at <= now),
+               or_(AgentTask.lease_until.is_(None), AgentTask.lease_until < now))
     with core.db.read() as session:
-        known = session.get(AgentTask, name)
-        if known is not None and session.scalar(select(AgentTask.name).where(*due)) is None:
-            return None
+        is_due = session.scalar(select(due).where(AgentTask.name == name))
+    if is_due is False:
+        return None
     with core.db.write() as session:
-        if known is None:
+        if is_due is None:
             insert_new(session, AgentTask, [{"name": name, "lease_epoch": 0, "cursor": ""}])
-        taken = session.execute(update(AgentTask).where(*due).values(
+        row = session.execute(update(AgentTask.__table__).where(AgentTask.name == name, due).values(
             lease_owner=owner, lease_until=now + timedelta(seconds=lease_seconds),
-            lease_epoch=AgentTask.lease_epoch + 1, started_at=now)).rowcount
-        if not taken:
-            return None
-        row = session.get_one(AgentTask, name, populate_existing=True)
-        return TaskLease(name, row.lease_epoch, row.cursor)
+            lease_epoch=AgentTask.lease_epoch + 1, started_at=now)
+            .returning(AgentTask.lease_epoch, AgentTask.cursor)).one_or_none()
+        return None if row is None else TaskLease(name, row.lease_epoch, row.cursor)
 
 
 def renew(core: Core, lease: TaskLease, lease_seconds: float) -> bool:
