@@ -2,19 +2,21 @@
 
 The queue is a real one: of a throw-away HTCondor pool where one can be run, else of the local batch system. Its jobs
 never run. A poll without news is all that is repeated for as long as jobs live; the first one sees all jobs anew.
+What it writes to our own database is told apart: the budget is about the rest.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import Engine, update
+from sqlalchemy.orm import Session
 
 from poms.webservice import config
 from poms.webservice.agent import poll
@@ -36,7 +38,8 @@ from poms.webservice.testing.bench.shape import TINY
 SIZES = (1_000, 10_000, 50_000)
 FEW = (4, 6)
 MOST_JOBS_EACH = 500
-ROUNDS = 5
+ROUNDS = 9
+WRITING = "writing"
 NAME = "watched"
 BUDGET = Budget("ratio", 3)
 _ASKING = ("snapshot", "departed", "jobs", "find")
@@ -72,16 +75,22 @@ def _first_poll(core: Core, queue: Queue, watch: Watch, there: int) -> Figure:
     seconds = _timed(lambda: _poll(core, expected=there))
     return figure(f"poll of {there:,} live jobs, seen anew", seconds, "s", f"raw grouped query of {queue.name}", raw,
                   jobs=there, **{f"seconds_of_{name}": watch[name] for name in _ASKING},
-                  seconds_of_writing=seconds - sum(watch.values()))
+                  seconds_of_our_database=seconds - sum(watch[name] for name in _ASKING))
 
 
 def _poll_without_news(core: Core, queue: Queue, watch: Watch, there: int, *budgets: Budget) -> Figure:
     """In turns, so that whatever else the machine does meets both."""
-    watch.clear()
-    rounds = [(_timed(lambda: _poll(core, expected=there)), queue.raw_seconds()) for _ in range(ROUNDS)]
-    ours, raw = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
-    return figure(f"poll of {there:,} live jobs, no news", ours, "s", f"raw grouped query of {queue.name}", raw,
-                  *budgets, jobs=there, **{f"seconds_of_{name}": watch[name] / ROUNDS for name in _ASKING[:2]})
+    rounds: dict[str, list[float]] = defaultdict(list)
+    for _ in range(ROUNDS):
+        watch.clear()
+        seconds = _timed(lambda: _poll(core, expected=there))
+        rounds["poll"].append(seconds - watch[WRITING])
+        rounds["raw"].append(queue.raw_seconds())
+        for name in (*_ASKING[:2], WRITING):
+            rounds[f"seconds_of_{name}"].append(watch[name])
+    found = {name: statistics.median(seconds) for name, seconds in rounds.items()}
+    return figure(f"poll of {there:,} live jobs, no news", found.pop("poll"), "s",
+                  f"raw grouped query of {queue.name}", found.pop("raw"), *budgets, jobs=there, **found)
 
 
 def _poll(core: Core, *, expected: int | None = None) -> None:
@@ -105,7 +114,24 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 Watch = Counter[str]
-"""How many seconds a batch system was asked, by the method."""
+"""How many seconds a batch system was asked, by the method; and how many were spent in units of work that write."""
+
+
+class WatchedDatabase(Database):
+    """A database of which is known how long it was written to."""
+
+    def __init__(self, engine: Engine, watch: Watch) -> None:
+        super().__init__(engine)
+        self._watch = watch
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        began = time.perf_counter()
+        try:
+            with super().write() as session:
+                yield session
+        finally:
+            self._watch[WRITING] += time.perf_counter() - began
 
 
 class Watched:
@@ -152,7 +178,8 @@ def _core(place: Place, queue: Queue) -> Iterator[tuple[Core, Watch]]:
     watching = Watching(plugin)
     backends = Backends(config.parse(text, directory=place.directory),
                         [plugin, watching, instant, *instant.needed_plugins()], clock=utc_now)
-    core = Core(Database(make_engine(place.url, pool_size=THREADS)), backends, backends.settings, utc_now)
+    core = Core(WatchedDatabase(make_engine(place.url, pool_size=THREADS), watching.watch), backends,
+                backends.settings, utc_now)
     try:
         yield core, watching.watch
     finally:
