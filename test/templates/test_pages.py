@@ -129,6 +129,16 @@ def test_ids_are_unique_and_references_lead_somewhere(template, context):
 
 
 @pytest.mark.parametrize(("template", "context"), SHAPES)
+def test_a_page_is_painted_when_its_content_is_there(template, context):
+    """What the first paint waits for stands behind all that could move while it arrives; without it nobody would wait."""
+    found = page(template, context)
+
+    (waits,) = found.select("head link[rel=expect][blocking=render]")
+    (last,) = found.select(f"main {waits['href']}")
+    assert last.find_next_sibling() is None
+
+
+@pytest.mark.parametrize(("template", "context"), SHAPES)
 def test_headings_form_an_outline(template, context):
     """One first heading, and no level left out on the way down."""
     levels = [int(tag.name[1]) for tag in page(template, context).find_all(["h1", "h2", "h3", "h4"])]
