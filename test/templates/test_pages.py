@@ -130,7 +130,7 @@ def test_ids_are_unique_and_references_lead_somewhere(template, context):
 
 @pytest.mark.parametrize(("template", "context"), SHAPES)
 def test_a_page_is_painted_when_its_content_is_there(template, context):
-    """What the first paint waits for stands behind all that could move while it arrives; without it nobody would wait."""
+    """What the first paint waits for stands behind all that could move while it arrives."""
     found = page(template, context)
 
     (waits,) = found.select("head link[rel=expect][blocking=render]")
