@@ -929,3 +929,16 @@ def test_a_campaign_is_not_renamed_over_another(world, save, owner):
 
     with pytest.raises(Conflict, match="second try in samdev already"):
         campaigns.rename(world.core, owner, number, "second try")
+
+
+@pytest.mark.parametrize(("split", "words"), [
+    ("nfiles(many)", "unable to parse integer parameter from 'many'"), ("nfiles", "'n' is missing"),
+    ("byrun(low=1,top=9)", "there is no parameter 'top'"), ("draining(3)", "'3' is one argument too many")])
+def test_what_a_split_type_does_not_understand_is_not_saved(world, save, split, words):
+    """Told with its line when it is saved, not at the first launch."""
+    result = save(SHORT.replace("nfiles(5)", split))
+
+    assert [(problem.field, problem.code, problem.line) for problem in result.problems] == [
+        ("campaign_stage first/cs_split_type", "bad-split", 15)]
+    assert words in result.problems[0].message
+    assert everything(world.core)["campaigns"] == []

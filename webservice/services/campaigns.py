@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete, or_, select
@@ -38,7 +39,7 @@ from poms.webservice.rules.campaign_text import model as spec
 from poms.webservice.rules.campaign_text import parse
 from poms.webservice.rules.campaign_text.checking import Examination, check_name, examine
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import events, launch_requests, launching, schedules
+from poms.webservice.services import events, launch_requests, launching, schedules, splits
 from poms.webservice.services.core import Core
 from poms.webservice.services.launch_requests import LaunchRequest, Outcome
 from poms.webservice.services.rehearsals import Look, TakenBack
@@ -398,6 +399,7 @@ def _known_names(core: Core, experiment: str) -> tuple[spec.KnownNames, set[str]
         login_setups={row.name: _setup_spec(row) for row in _own_first(setups, experiment)},
         job_types={row.name: _job_type_spec(row) for row in _own_first(job_types, experiment)},
         split_types=tuple(core.backends.split_types) or None,
+        split_fault=partial(splits.fault, core, experiment) if core.backends.split_types else None,
         recovery_types=tuple(core.backends.data(experiment).recovery_kinds())), own
 
 

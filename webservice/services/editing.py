@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -37,7 +38,7 @@ from poms.webservice.rules.campaign_text.model import STAGE_KEYS
 from poms.webservice.rules.campaign_text.scanning import scan
 from poms.webservice.rules.campaign_text.writing import job_type_values, login_setup_values
 from poms.webservice.rules.permissions import ANALYSIS, Actor
-from poms.webservice.services import campaigns, previews, samples
+from poms.webservice.services import campaigns, previews, samples, splits
 from poms.webservice.services.campaigns import LONGEST_TEXT, SHARED_EXPERIMENT, SaveResult, diff_lines
 from poms.webservice.services.core import Core
 from poms.webservice.services.previews import Effect
@@ -210,6 +211,7 @@ def _known(core: Core, actor: Actor, text: str) -> KnownNames:
             job_types[name] = _spec(row)
     return KnownNames(login_setups=setups, job_types=job_types,
                       split_types=tuple(core.backends.split_types) or None,
+                      split_fault=partial(splits.fault, core, actor.experiment) if core.backends.split_types else None,
                       recovery_types=tuple(core.backends.data(actor.experiment).recovery_kinds()))
 
 

@@ -19,7 +19,7 @@ from poms.webservice.interfaces import Slice, SplitContext, SplitType
 from poms.webservice.model import CampaignStage
 from poms.webservice.rules import parameters
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.rules.splits import parse_split
+from poms.webservice.rules.splits import SplitSpec, parse_split
 from poms.webservice.services import events
 from poms.webservice.services.core import Core
 from poms.webservice.services.launch_requests import LaunchRequest
@@ -30,6 +30,15 @@ _UNIQUE = uuid.UUID("3f1d8a56-7c0e-4d0b-9a53-5b1c6f0e2d94")
 
 class NoMoreSplits(Conflict):
     """The split of the stage is at its end; reset it, or change the dataset, to go on."""
+
+
+def fault(core: Core, experiment: str, spec: SplitSpec) -> str:
+    """What the type of a split says is wrong with its arguments; "" if nothing. Raises BackendUnavailable."""
+    try:
+        core.backends.split(experiment, spec.name).parse(spec.arguments)
+    except Invalid as invalid:
+        return " ".join(problem.message for problem in invalid.problems)
+    return ""
 
 
 def reset(core: Core, actor: Actor, stage_id: int, *, test: bool = False, undo: Change = UNKEPT) -> None:

@@ -126,6 +126,7 @@ class _Checker:
         self._document = document
         self._found = Collector()
         self._splits: dict[str, SplitSpec | None] = {}
+        self._split_faults: dict[SplitSpec, str] = {}
 
     def check(self) -> Findings:
         self._check_campaign()
@@ -331,6 +332,11 @@ class _Checker:
         if split and known is not None and split.name not in known:
             return "unknown-split", (f"There is no split type '{_shown(split.name)}'; use one of "
                                      f"{', '.join(sorted(known))}, or None.{self._found.hint(split.name, known)}")
+        if split and self._known.split_fault is not None:
+            if split not in self._split_faults:
+                self._split_faults[split] = self._known.split_fault(split)
+            if self._split_faults[split]:
+                return "bad-split", self._split_faults[split]
         return None
 
     def _wrong_reference(self, key: str, value: str) -> tuple[str, str] | None:

@@ -7,12 +7,13 @@ the keys that the stage does not state itself.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from poms.webservice.rules.campaign_text import values
 from poms.webservice.rules.campaign_text.values import Pairs
+from poms.webservice.rules.splits import SplitSpec
 
 STAGE_TYPES = ("regular", "test", "generator", "approval", "datatransfer")
 COMPLETION_TYPES = ("complete", "located")
@@ -245,12 +246,14 @@ class Campaign:
 class KnownNames:
     """What the experiment has already: names, with the content where the caller knows it.
 
-    None in place of a mapping: the caller does not know, references are not checked.
+    None in place of a mapping: the caller does not know, references are not checked. ``split_fault``: what a split
+    type says is wrong with its arguments, "" for nothing; asked for types that are known.
     """
 
     login_setups: Mapping[str, LoginSetup | None] | None = None
     job_types: Mapping[str, JobType | None] | None = None
     split_types: Collection[str] | None = None
+    split_fault: Callable[[SplitSpec], str] | None = None
     recovery_types: Collection[str] = RECOVERY_TYPES
 
 
