@@ -234,7 +234,9 @@ def submission_document(core: Core, experiment: str, submission_id: int) -> dict
         contents = [None if key is None else session.get_one(Snapshot, key).content for key in keys]
         names = usernames(session, [row.creator])
         launch = _latest_launch(session, submission_id)
-    columns = {column.key: getattr(row, column.key) for column in Submission.__table__.columns}
+    # How its jobs ended is kept for the pages of figures: it may be long, and is not read with a submission.
+    columns = {column.key: getattr(row, column.key) for column in Submission.__table__.columns
+               if column.key != "job_endings"}
     return {
         "submission_id": submission_id,
         "submission": columns | {
