@@ -18,28 +18,10 @@ from poms.webservice.errors import ConfigurationError, Invalid, NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import holds
+from poms.webservice.testing import campaign_texts
 from poms.webservice.testing.fixtures import lacking
 
-INI = """[campaign]
-experiment = samdev
-name = typed
-# a remark
-campaign_stage_list = gen
-[campaign_stage gen]
-vo_role = Production
-software_version = v1
-dataset_or_split_data = None
-completion_type = complete
-completion_pct = 95
-login_setup = here
-job_type = work
-[login_setup here]
-host = localhost
-account = samdevpro
-setup = true
-[job_type work]
-launch_script = fife_launch
-"""
+INI = campaign_texts.plain({"gen": ""}).replace("name = typed\n", "name = typed\n# a remark\n")
 
 
 @pytest.fixture

@@ -20,31 +20,14 @@ from webtest import TestApp, Upload
 from poms.webservice import app
 from poms.webservice.handlers import openapi
 from poms.webservice.handlers.routing import Router
+from poms.webservice.testing import campaign_texts
 
 ROUTES = Router(app.ROUTES).routes
 DOCUMENT = openapi.document(ROUTES, server="http://poms.example.org")
 OPERATIONS = [(route, method) for route in ROUTES
               for method in ("get", "post") if method in openapi.path_item(route)]
 CASES = int(os.environ.get("POMS_TEST_API_CASES", "2"))
-INI = b"""[campaign]
-experiment = samdev
-name = typed
-campaign_stage_list = gen
-[campaign_stage gen]
-vo_role = Production
-software_version = v1
-dataset_or_split_data = None
-completion_type = complete
-completion_pct = 95
-login_setup = here
-job_type = work
-[login_setup here]
-host = localhost
-account = samdevpro
-setup = true
-[job_type work]
-launch_script = fife_launch
-"""
+INI = campaign_texts.plain({"gen": ""}).encode()
 EDIT = json.dumps({"text": INI.decode().replace("typed", "other")}).encode()
 VALUES = {
     "search_term": "1", "session_experiment": "samdev", "session_role": "production", "new_name": "another",
@@ -61,6 +44,7 @@ VALUES = {
     "dims": "file_name %", "dd_submissions": "7", "decision_id": "1", "undo_id": "1",
     "test_id": "1", "watch_id": "1", "about": "finished", "channel": "mail", "address": "olive@example.org",
     "quiet": "22:00-07:00", "username": "olive",
+    "sample_id": "1", "sample_text": INI.decode(),
 }
 # Values that one route needs to be others.
 INSTEAD = {
@@ -72,7 +56,7 @@ INSTEAD = {
 }
 # Arguments that a request needs though none of them is required by itself.
 ALSO = {
-    "watch": ("campaign_id",), "watch_change": ("about",), "people_add": ("username",),
+    "sample_save": ("name",), "watch": ("campaign_id",), "watch_change": ("about",), "people_add": ("username",),
     "update_stage_param_overrides": ("param_overrides",), "update_campaign_stage": ("software_version",),
     "job_type_edit": ("ae_launch_script",), "login_setup_edit": ("ae_launch_host",),
     "campaign_stage_edit": ("ae_stage_name", "ae_campaign_name", "ae_software_version", "ae_vo_role", "ae_dataset",
@@ -110,6 +94,7 @@ def values(site, owner, items):
     person.post("login_setup_test", {"login_setup_id": items.ids["login_setup_id"]})
     person.post("link_tags", {"campaign_id": items.ids["campaign_id"], "tag_name": "first"})
     person.post("list_columns", {"list": "tags"})
+    person.post("sample_save", {"name": "kept", "sample_text": INI.decode()})
     return {**VALUES, **items.ids, "batch_id": jobs[0]["batch_id"], "campaign_stage": str(typed), "tag_id": "1"}
 
 

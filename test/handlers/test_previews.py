@@ -7,6 +7,7 @@ import pytest
 from poms.webservice.model import CampaignStage, JobType
 from poms.webservice.rules.permissions import ANALYSIS, SHIFTER
 from poms.webservice.services import blocks, campaigns, schedules
+from poms.webservice.testing import campaign_texts
 from poms.webservice.testing.world import stage
 
 
@@ -179,28 +180,7 @@ def test_hostile_names_stay_text(site, owner):
 
 # ---------------------------------------------------------------------------------------- changes
 
-TEXT = """[campaign]
-experiment = samdev
-name = typed
-campaign_stage_list = gen,reco
-[campaign_defaults]
-vo_role = Production
-software_version = v1
-dataset_or_split_data = None
-completion_type = complete
-completion_pct = 95
-login_setup = here
-job_type = work
-[campaign_stage gen]
-[campaign_stage reco]
-software_version = v2
-[login_setup here]
-host = localhost
-account = samdevpro
-setup = true
-[job_type work]
-launch_script = fife_launch -v %(version)s
-"""
+TEXT = campaign_texts.plain({"gen": "", "reco": "software_version = v2\n"}, script="fife_launch -v %(version)s")
 
 
 @pytest.fixture

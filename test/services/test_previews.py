@@ -25,6 +25,7 @@ from poms.webservice.services import (
     stage_texts,
     wrapup,
 )
+from poms.webservice.testing import campaign_texts
 from poms.webservice.testing.workload import Workload, needs
 from poms.webservice.testing.world import stage
 
@@ -458,34 +459,11 @@ def test_runs_of_a_launcher_who_left_are_refused_in_the_preview(world):
 
 # ----------------------------------------------------------------------------------------- changes
 
-TEXT = """[campaign]
-experiment = samdev
-name = typed
-campaign_stage_list = gen,reco
-[campaign_defaults]
-vo_role = Production
-software_version = v1
-dataset_or_split_data = raw
-cs_split_type = nfiles(2)
-completion_type = complete
-completion_pct = 95
-param_overrides = [["-Oglobal.n=", "1"]]
-login_setup = here
-job_type = work
-[campaign_stage gen]
-[campaign_stage reco]
-dataset_or_split_data = None
-cs_split_type = None
-[dependencies reco]
-campaign_stage_1 = gen
-file_pattern_1 = %.root
-[login_setup here]
-host = localhost
-account = samdevpro
-setup = true
-[job_type work]
-launch_script = fife_launch -c %(dataset)s
-"""
+TEXT = campaign_texts.plain(
+    {"gen": "", "reco": "dataset_or_split_data = None\ncs_split_type = None\n"}, dataset="raw",
+    defaults='cs_split_type = nfiles(2)\nparam_overrides = [["-Oglobal.n=", "1"]]\n',
+    dependencies="[dependencies reco]\ncampaign_stage_1 = gen\nfile_pattern_1 = %.root\n",
+    script="fife_launch -c %(dataset)s")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Campaign texts as people write them, generated: every one is valid, and none is tidy.
+"""Campaign texts as people write them: a plain one, and generated ones of which each is valid, and none is tidy.
 
 For tests that send texts to a service. Texts that are only to be parsed, valid or not, are generated where the
 parser is tested. Every text brings the login setups and job types that its stages need.
@@ -7,6 +7,7 @@ parser is tested. Every text brings the login setups and job types that its stag
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -46,6 +47,31 @@ class Written:
 def pairs_text(items: list[tuple[str, str]]) -> str:
     """A parameter list in JSON, as forms write it."""
     return json.dumps([list(item) for item in items], ensure_ascii=False)
+
+
+def plain(stages: Mapping[str, str], *, name: str = "typed", dataset: str = "None", defaults: str = "",
+          dependencies: str = "", script: str = "fife_launch") -> str:
+    """A text of which each line can be found and replaced; ``stages`` and ``defaults`` with further lines of theirs."""
+    return f"""[campaign]
+experiment = samdev
+name = {name}
+campaign_stage_list = {",".join(stages)}
+[campaign_defaults]
+vo_role = Production
+software_version = v1
+dataset_or_split_data = {dataset}
+completion_type = complete
+completion_pct = 95
+login_setup = here
+job_type = work
+{defaults}{"".join(f"[campaign_stage {stage}]{chr(10)}{lines}" for stage, lines in stages.items())}{dependencies}\
+[login_setup here]
+host = localhost
+account = samdevpro
+setup = true
+[job_type work]
+launch_script = {script}
+"""
 
 
 @st.composite
