@@ -40,6 +40,7 @@ from poms.webservice.handlers import (
     people,
     previews,
     render,
+    samples,
     schedules,
     stages,
     submissions,
@@ -56,9 +57,9 @@ from poms.webservice.services.people import list_experiments
 
 log = logging.getLogger(__name__)
 
-GROUPS = tuple(module.routes for module in (home, campaigns, editor, stages, schedules, submissions, jobs, launches,
-                                            previews, uploads, watches, blocks, people, figures, lists, legacy,
-                                            legacy_edits, legacy_campaigns, legacy_launches))
+GROUPS = tuple(module.routes for module in (home, campaigns, samples, editor, stages, schedules, submissions, jobs,
+                                            launches, previews, uploads, watches, blocks, people, figures, lists,
+                                            legacy, legacy_edits, legacy_campaigns, legacy_launches))
 ROUTES = (*GROUPS, openapi.describing(GROUPS))
 
 

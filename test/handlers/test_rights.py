@@ -8,9 +8,28 @@ from poms.webservice import app
 from poms.webservice.handlers.routing import Router
 from poms.webservice.model import Membership
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER, SUPERUSER
-from poms.webservice.services import accounts
+from poms.webservice.services import accounts, own_samples
 from poms.webservice.testing.world import stage
 
+SAMPLE = b"""[campaign]
+experiment = nova
+name = typed
+campaign_stage_list = gen
+[campaign_stage gen]
+vo_role = Production
+software_version = v1
+dataset_or_split_data = None
+completion_type = complete
+completion_pct = 95
+login_setup = here
+job_type = work
+[login_setup here]
+host = localhost
+account = novapro
+setup = true
+[job_type work]
+launch_script = fife_launch
+"""
 ROUTES = Router(app.ROUTES).routes
 ABOUT_ITEMS = [route for route in ROUTES if any(need.argument for need in route.needs)]
 
@@ -27,8 +46,10 @@ def foreign(site):
     """One item of each kind in another experiment, with the same names as here."""
     made = site.world.campaign_with(stage("gen"), stage("reco", after="gen"), name="mc", experiment="nova")
     row = site.world.stage_row(made, "gen")
-    return {"campaign_id": made.campaign_id, "campaign_stage_id": made.stage("gen"), "ids2HR": made.stage("gen"),
-            "stage_id": made.stage("gen"), "submission_id": site.world.submission(made, "gen"),
+    sample = own_samples.save(site.core, made.owner, own_samples.Wanted("mc", "", SAMPLE))
+    return {"campaign_id": made.campaign_id, "sample_id": sample,
+            "campaign_stage_id": made.stage("gen"), "ids2HR": made.stage("gen"), "stage_id": made.stage("gen"),
+            "submission_id": site.world.submission(made, "gen"),
             "launch_id": held_launch(site, made), "name": "mc", "batch_id": "1.0@fake", "dry_run": "1",
             "is_hold": "Hold", "is_active": "1", "decision_id": 1, "tag_name": "t", "recovery_type": "x",
             "campaign_text": "x", "tag_id": 1, "test_id": 1, "kind": "job_type",
@@ -113,6 +134,14 @@ def test_taking_a_role_away_works_at_once(site, owner):
 
     assert answer.status_int == 403
     assert "username olive is not in experiment samdev" in answer.text
+
+
+def test_an_analysis_user_makes_campaigns_by_upload(site):
+    """That needs no right to change what is there; the experiment's own text of that name stays out of reach."""
+    text = SAMPLE.decode().replace("nova", "samdev").replace("Production", "Analysis")
+    ann = site.program(site.world.person("ann", ANALYSIS))
+
+    assert ann.post("upload", {"campaign_text": text, "dry_run": "1", "fmt": "json"}).status_int == 200
 
 
 def test_lowering_a_role_works_at_once(site, owner, items):

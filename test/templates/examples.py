@@ -40,6 +40,9 @@ ROUTES = frozenset(
         "file_uploads",
         "download_file",
         "samples",
+        "sample_form",
+        "sample_save",
+        "sample_delete",
         "people",
         "person",
         "people_act",
@@ -2195,6 +2198,24 @@ def person_seen_only() -> dict[str, Any]:
     return person() | {"person_shown": people()["people"][0], "may": {"appoint": False}}
 
 
+def installed(name: str) -> dict[str, Any]:
+    return {"own": False, "sample_id": None, "by": "", "changed_at": None, "edit_url": "", "new_name": f"my_{name}"}
+
+
+def sample_form() -> dict[str, Any]:
+    empty = {"name": "", "description": "", "text": "", "base_version": None}
+    return frame(sample_id=None, typed=empty, problems=[], longest=200_000)
+
+
+def sample_form_refused() -> dict[str, Any]:
+    typed = {"name": "ours", "description": "As we do.", "text": "[campaign]\nname =\nx = <y>", "base_version": 3}
+    wrong = [
+        {"message": "is required", "field": "campaign/name", "line": 2},
+        {"message": "Somebody changed it", "field": "", "line": None},
+    ]
+    return sample_form() | {"sample_id": 7, "typed": typed, "problems": wrong}
+
+
 def samples() -> dict[str, Any]:
     return frame(
         may={"create": True},
@@ -2208,6 +2229,7 @@ def samples() -> dict[str, Any]:
                 "facts": ["no grid needed"],
                 "text_url": url("download", sample="physics"),
                 "editor_url": url("campaign_new", sample="physics"),
+                **installed("physics"),
                 "graph": {"stages": ["generate", "simulate <b>", "reconstruct"],
                           "edges": [("generate", "simulate <b>"), ("simulate <b>", "reconstruct")]},
             },
@@ -2219,7 +2241,24 @@ def samples() -> dict[str, Any]:
                 "facts": [],
                 "text_url": url("download", sample="keepup"),
                 "editor_url": url("campaign_new", sample="keepup"),
+                **installed("keepup"),
                 "graph": {"stages": ["take"], "edges": []},
+            },
+            {
+                "name": "own:7",
+                "title": "Ours <i>",
+                "description": "As we do it at sbnd.",
+                "stage_count": 1,
+                "facts": [],
+                "text_url": url("download", sample="own:7"),
+                "editor_url": url("campaign_new", sample="own:7"),
+                "graph": {"stages": ["ours"], "edges": []},
+                "own": True,
+                "sample_id": 7,
+                "by": "mruiz",
+                "changed_at": ago(days=2),
+                "edit_url": url("sample_form", sample_id=7),
+                "new_name": "my_Ours <i>",
             },
         ],
     )
@@ -2428,6 +2467,8 @@ def pages() -> list[tuple[str, str, dict[str, Any]]]:
         ("person", person),
         ("person", person_gone),
         ("person", person_seen_only),
+        ("sample_form", sample_form),
+        ("sample_form", sample_form_refused),
         ("samples", samples),
         ("samples", samples_none),
         ("api", api),

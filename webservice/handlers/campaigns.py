@@ -1,4 +1,4 @@
-"""Campaigns: list, page, text, versions, samples, upload, and what may be done to one or several."""
+"""Campaigns: list, page, text, versions, upload, and what may be done to one or several."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from poms.webservice.handlers.params import (
 )
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.handlers.submissions import SUBMISSIONS, submission_answer
-from poms.webservice.rules.permissions import refusal
-from poms.webservice.services import campaigns, holds, samples, tags
+from poms.webservice.services import campaigns, holds, tags
 from poms.webservice.services.campaigns import SaveResult
 from poms.webservice.services.pages import bulk, texts
 from poms.webservice.services.pages import campaigns as campaign_pages
@@ -229,32 +228,3 @@ def tag_list(call: Call) -> Answer:
     if call["export"]:
         return as_file(call, "tags", f"tags_{call.actor.experiment}", **which)
     return Page(tag_pages.tag_list(call.core, call.actor, call.url, **which, offset=call["offset"]))
-
-
-# --------------------------------------------------------------------------------------- samples
-
-
-@routes.page("samples", "samples.html", permission=VIEW, words=("sample_workflows",))
-def sample_list(call: Call) -> Answer:
-    """Campaigns that work, to begin with."""
-    shown = [{"name": each.name, "title": each.title, "description": each.description,
-              "stage_count": len(each.stages), "facts": list(each.facts),
-              "text_url": call.url("sample_text", sample=each.name),
-              "editor_url": call.url("campaign_new", sample=each.name),
-              "graph": samples.flow(each)} for each in samples.list_samples()]
-    return Page({"samples": shown, "may": {"create": refusal(call.actor, "create") is None}})
-
-
-@routes.answer("sample_text", permission=VIEW, path=("sample",), arguments={"sample": text(required=True, limit=100)})
-def sample_text(call: Call) -> Answer:
-    """The text of a sample."""
-    return Text(samples.text_of(call.core, call["sample"]))
-
-
-@routes.change("sample_clone", permission=CREATE, arguments={
-    "sample": text(required=True, limit=100), "new_name": text(required=True, limit=200)})
-def sample_clone(call: Call) -> Answer:
-    """Make a campaign from a sample."""
-    made = samples.clone(call.core, call.actor, call["sample"], call["new_name"])
-    return Done(call.url("campaign", campaign_id=made.campaign_id), f"Made {made.name}",
-                "\n".join(made.warnings), {"campaign_id": made.campaign_id})

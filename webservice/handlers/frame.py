@@ -180,8 +180,7 @@ class Exchange:
         for need in route.needs_for(arguments):
             key = arguments.get(need.argument) if need.argument else None
             if key is None or key == ():
-                permissions.require_general(
-                    self.actor, need.action, need.kind if need.kind in permissions.GENERAL else "experiment")
+                permissions.require_general(self.actor, need.action, need.kind)
                 continue
             keys = key if isinstance(key, tuple) else (key,)
             items[need.argument] = permissions.require_items(db, self.actor, need.action, need.kind, keys, found=found)

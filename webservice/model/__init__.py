@@ -22,6 +22,7 @@ from poms.webservice.model.notifications import (
 )
 from poms.webservice.model.people import Experiment, Experimenter, ListColumns, Membership, ServiceSetting
 from poms.webservice.model.recoveries import RecoveryDecision, RecoveryFile, RecoveryRound, StageLevel
+from poms.webservice.model.samples import CampaignSample
 from poms.webservice.model.schedules import Schedule
 from poms.webservice.model.scouts import Scout
 from poms.webservice.model.submissions import (
@@ -39,8 +40,8 @@ from poms.webservice.model.submissions import (
 from poms.webservice.model.undos import Undo
 
 __all__ = [
-    "AgentTask", "Base", "Campaign", "CampaignDependency", "CampaignStage", "CampaignTag", "CampaignVersion",
-    "RecoveryDecision", "RecoveryFile", "RecoveryRound", "StageLevel",
+    "AgentTask", "Base", "Campaign", "CampaignDependency", "CampaignSample", "CampaignStage", "CampaignTag",
+    "CampaignVersion", "RecoveryDecision", "RecoveryFile", "RecoveryRound", "StageLevel",
     "JobSummary",
     "Delivery", "Digest", "DigestDelivery", "Event", "Experiment", "Experimenter", "Job", "JobType", "Launch",
     "LoginSetupTest",

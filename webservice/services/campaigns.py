@@ -387,6 +387,12 @@ def _version_text(session: Session, row: Campaign, number: int) -> str:
     return version.text
 
 
+def examined(core: Core, actor: Actor, data: bytes) -> Examination:
+    """A text with every problem that saving it would meet; nothing is stored, and whose its name is does not matter."""
+    known, _ = _known_names(core, actor.experiment)
+    return examine(data, known=known, creator_role=actor.creator_role, analysis_login=None, limit=LONGEST_TEXT)
+
+
 def _known_names(core: Core, experiment: str) -> tuple[spec.KnownNames, set[str]]:
     """What a text of this experiment may refer to, and the titles of the blocks that are the experiment's own."""
     both = (experiment, SHARED_EXPERIMENT)

@@ -80,8 +80,8 @@ def open_campaign(core: Core, actor: Actor, campaign_id: int) -> Opened:
 def open_new(core: Core, actor: Actor, sample: str = "") -> Opened:
     """A campaign that is not stored yet: empty, or as a sample has it."""
     if sample:
-        document = parse(samples.text_of(core, sample)).with_value("campaign", "experiment", actor.experiment)
-        return _opened(core, actor, None, document.text)
+        document = parse(samples.text_of(core, sample, actor.experiment))
+        return _opened(core, actor, None, document.with_value("campaign", "experiment", actor.experiment).text)
     defaults = DefaultsSpec(
         vo_role="Analysis" if actor.creator_role == ANALYSIS else "Production", software_version="v1",
         dataset_or_split_data="", completion_type="complete", completion_pct=100, login_setup="generic",

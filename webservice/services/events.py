@@ -55,6 +55,8 @@ KINDS = {
     "schedule.owed": "Scheduled launch to be made",
     "schedule.missed": "Scheduled launch missed",
     "schedule.refused": "Scheduled launch refused",
+    "sample.saved": "Sample campaign kept or changed",
+    "sample.deleted": "Sample campaign deleted",
     "stage.held": "Stage launches held",
     "stage.released": "Stage launches allowed",
     "experiment.added": "Experiment added",

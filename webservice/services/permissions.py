@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from poms.webservice.db import Database, Prepared
 from poms.webservice.errors import Conflict, NotAllowed, NotFound
-from poms.webservice.model import Campaign, CampaignStage, JobType, Launch, LoginSetup, Submission
+from poms.webservice.model import Campaign, CampaignSample, CampaignStage, JobType, Launch, LoginSetup, Submission
 from poms.webservice.rules.permissions import PRODUCTION, Action, Actor, refusal
 from poms.webservice.services import people, submissions
 from poms.webservice.services.core import Core
@@ -75,6 +75,8 @@ KINDS: dict[str, Kind] = {
                      JobType.name),
     "login_setup": Kind("login setup", lambda: select(LoginSetup), LoginSetup.login_setup_id, LoginSetup.experiment,
                         _made_by, LoginSetup.name),
+    "sample": Kind("sample", lambda: select(CampaignSample), CampaignSample.sample_id, CampaignSample.experiment,
+                   _made_by, CampaignSample.name),
 }
 
 GENERAL = ("experiment", "service")

@@ -16,7 +16,7 @@ import poms.templates
 from poms.webservice.errors import Invalid, NotFound
 from poms.webservice.rules.campaign_text import parse, read
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.services import campaigns
+from poms.webservice.services import campaigns, own_samples
 from poms.webservice.services.campaigns import SaveResult
 from poms.webservice.services.core import Core
 
@@ -80,8 +80,10 @@ def find(name: str) -> Sample:
     raise NotFound(f"There is no sample “{name[:100]}”; there are: {', '.join(each.name for each in known)}.")
 
 
-def text_of(core: Core, name: str) -> str:
-    """The text of a sample, with the places of its own files filled in."""
+def text_of(core: Core, name: str, experiment: str = "") -> str:
+    """The text of a sample, with the places of its own files filled in; ``experiment``: whose own ones may be meant."""
+    if own_samples.is_own(name):
+        return own_samples.find(core, experiment, name).text
     sample = find(name)
     text = (sample.folder / TEXT_FILE).read_text(encoding="utf-8")
     output = core.settings.service.data_dir / "output"
@@ -97,14 +99,15 @@ def flow(sample: Sample) -> dict[str, list[Any]]:
 
 def clone(core: Core, actor: Actor, name: str, new_name: str) -> SaveResult:
     """Save a sample as a campaign of the actor's experiment. Raises Conflict if the name is taken."""
-    document = parse(text_of(core, name)).with_value("campaign", "name", new_name)
+    document = parse(text_of(core, name, actor.experiment)).with_value("campaign", "name", new_name)
     document = document.with_value("campaign", "experiment", actor.experiment)
     (core.settings.service.data_dir / "output").mkdir(parents=True, exist_ok=True)
     result = campaigns.save_text(core, actor, document.to_bytes(), source="sample", only_if_new=True,
                                  message=f"from the sample {name}")
     if result.problems:
         raise Invalid(result.problems)
-    define_datasets(core, actor.experiment, find(name))
+    if not own_samples.is_own(name):
+        define_datasets(core, actor.experiment, find(name))
     return result
 
 

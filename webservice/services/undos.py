@@ -34,7 +34,7 @@ _LABELS = {"campaigns": "campaign", "campaign_stages": "stage", "job_types": "jo
            "tags": "tag", "experiments": "experiment", "schedules": "the schedule of stage", "watches": "watch",
            "launches": "launch", "list_columns": "the choice of columns", "campaigns_tags": "tag",
            "campaign_versions": "version",
-           "experiments_experimenters": "the membership of"}
+           "experiments_experimenters": "the membership of", "campaign_samples": "sample"}
 
 
 @dataclass(frozen=True, slots=True)
