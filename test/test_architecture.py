@@ -47,8 +47,8 @@ MAY_IMPORT = {
     "demo": ANYTHING,
     "__main__": ANYTHING,
 }
-# What a plugin makes public, and who may use it: a pool is read in one way, whatever submits to it.
-PUBLIC_PARTS = {"poms.plugins.jobsub": {"poms.plugins.htcondor.reading"}}
+# What a plugin makes public, and who may use it: a pool is read and followed in one way, whatever submits to it.
+PUBLIC_PARTS = {"poms.plugins.jobsub": {"poms.plugins.htcondor.reading", "poms.plugins.htcondor.batch"}}
 PLUGINS_MAY_IMPORT = {"hookspecs", "rules", "sam_projects"} | TYPES
 NOT_FOR_SERVICES = {"cherrypy", "cheroot", "jinja2"}
 

@@ -1,7 +1,7 @@
 """``HTCondorBatch``: the schedds of a pool as the rest of POMS sees them.
 
-Reading is ``reading``'s; here is what changes something: launches, actions, and the files of jobs. Invariant: what
-the queue says decides what came of a launch, never what was printed.
+What it shares with other back ends on schedds is ``batch``'s; here is what launches find around them, how jobs are
+acted on, and what becomes of their files and projects. Invariant: housekeeping never holds up an answer.
 """
 
 from __future__ import annotations
@@ -10,44 +10,29 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterator
-from typing import BinaryIO, Literal
 
 from poms.plugins.htcondor import ads, programs, projects, sandboxes
 from poms.plugins.htcondor.access import Access, open_access
+from poms.plugins.htcondor.batch import Action, PoolBatch, Which
 from poms.plugins.htcondor.options import ACCESS_VARIABLE, make_options, write_document
-from poms.plugins.htcondor.reading import LIVE, PoolReader, judge, printed_ids
-from poms.webservice.errors import BackendUnavailable, Invalid, NotFound, PomsError
-from poms.webservice.interfaces import (
-    ActResult,
-    BatchEnvironment,
-    Departures,
-    FoundCluster,
-    Health,
-    JobRecord,
-    JobSelection,
-    LaunchPlan,
-    LaunchTransport,
-    PluginContext,
-    PoolSnapshot,
-    SubmitOutcome,
-)
+from poms.plugins.htcondor.reading import LIVE, PoolReader
+from poms.webservice.errors import PomsError
+from poms.webservice.interfaces import ActResult, BatchEnvironment, LaunchPlan, PluginContext, PoolSnapshot
 
 log = logging.getLogger(__name__)
 
-MAX_OUTPUT_BYTES = 50_000_000
 HOUSEKEEPING_SECONDS = 3600.0
 
 
-class HTCondorBatch:
+class HTCondorBatch(PoolBatch):
     """``JobBackend`` on the schedds named in [htcondor]; safe to use from any thread."""
 
     def __init__(self, context: PluginContext, access: Access | None = None) -> None:
         self._options = make_options(context.options)
         self._directory = context.data_dir.absolute() / "htcondor"
-        self.pool = f"htcondor:{self._options.pool_name}"
-        self._access = access or open_access(self._options)
-        self._schedds = self._options.schedds
-        self._reader = PoolReader(self._options, context.clock, self._access)
+        access = access or open_access(self._options)
+        reader = PoolReader(self._options, context.clock, access)
+        super().__init__(f"htcondor:{self._options.pool_name}", reader, access)
         self._housekeeper: threading.Thread | None = None
         self._next_cleaning = 0.0
         self._lock = threading.Lock()
@@ -62,75 +47,24 @@ class HTCondorBatch:
         write_document(document, self._options, self._directory)
         return BatchEnvironment(path=(str(path),), variables=((ACCESS_VARIABLE, str(document)),))
 
-    def submit(self, plan: LaunchPlan, script: str, transport: LaunchTransport, log: BinaryIO,
-               timeout_seconds: float) -> SubmitOutcome:
-        try:
-            result = transport.run(plan.host, plan.account, script, log=log, timeout_seconds=timeout_seconds,
-                                   max_output_bytes=MAX_OUTPUT_BYTES)
-        except Invalid as problem:
-            return SubmitOutcome("refused", message=str(problem))
-        except BackendUnavailable as problem:
-            return SubmitOutcome("not_started", message=str(problem))
-        except OSError as problem:
-            return SubmitOutcome("unclear", message=str(problem))
-        try:
-            found = self._reader.find_launched(plan.submission_id, result, self._remove_wrecks)
-        except BackendUnavailable as problem:
-            # What was printed may be true, but only the queue says so.
-            return SubmitOutcome("unclear", tuple(printed_ids(result.output)), str(problem), result.exit_status)
-        return judge(plan, result, found)
-
-    def find(self, submission_id: int) -> list[FoundCluster]:
-        return self._reader.find(submission_id, self._remove_wrecks)
-
-    def _remove_wrecks(self, schedd: str, clusters: list[int]) -> None:
-        done = self._access.act(schedd, "remove", f"({ads.of_jobs([(number, None) for number in clusters])}) && "
-                                f"{ads.WAITING_FOR_INPUT}", ads.NOT_ARRIVED)
-        if done.refused:
-            raise BackendUnavailable(f"What is left of a submit that broke off cannot be removed. {done.message}")
-
     # -------------------------------------------------------------------------------------------- watching
 
     def snapshot(self) -> PoolSnapshot:
-        found = self._reader.snapshot()
+        found = super().snapshot()
         self._keep_house()
         return found
 
-    def departed(self, cursor: str) -> Departures:
-        return self._reader.departed(cursor)
-
-    def jobs(self, submission_ids: Collection[int]) -> list[JobRecord]:
-        return self._reader.jobs(submission_ids)
-
     # -------------------------------------------------------------------------------------------- acting
 
-    def act(self, action: Literal["hold", "release", "remove"], selection: JobSelection, reason: str) -> ActResult:
-        by_schedd, foreign = self._reader.conditions(selection)
-        text = " ".join(reason.split()) or f"{action} by POMS"
-        changed = unchanged = 0
-        refused, messages = len(foreign), [f"{name} is not a job of this pool." for name in foreign[:1]]
-        for schedd, condition in by_schedd.items():
-            if action == "release":
-                self._reader.await_stopped(schedd, f"({condition}) && {LIVE}")
-            done = self._access.act(schedd, action, f"({condition}) && {LIVE}", text)
-            changed, unchanged, refused = changed + done.changed, unchanged + done.unchanged, refused + done.refused
-            messages += [done.message] if done.message else []
-        return ActResult(changed, unchanged, refused, " ".join(messages))
+    def _act_at(self, schedd: str, action: Action, condition: str, reason: str) -> ActResult:
+        chosen = f"({condition}) && {LIVE}"
+        if action == "release":
+            self._reader.await_stopped(schedd, chosen)
+        return self._access.act(schedd, action, chosen, " ".join(reason.split()) or f"{action} by POMS")
 
-    def fetch_log(self, batch_id: str, which: Literal["stdout", "stderr", "log"]) -> Iterator[bytes]:
-        _, _, schedd = ads.parse_job_id(batch_id)
-        if schedd not in self._schedds:
-            raise NotFound(f"Job {batch_id} is not of this pool.")
+    def fetch_log(self, batch_id: str, which: Which) -> Iterator[bytes]:
+        self._parse_job_id(batch_id)
         return sandboxes.open_log(self._access, self._directory, batch_id, which)
-
-    # -------------------------------------------------------------------------------------------- health
-
-    def health(self) -> Health:
-        return self._reader.health()
-
-    def close(self) -> None:
-        """End the processes that speak to the pool."""
-        self._access.close()
 
     # -------------------------------------------------------------------------------------------- inside
 

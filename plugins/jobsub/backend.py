@@ -1,7 +1,7 @@
 """``JobsubBatch``: jobs that are launched and controlled through jobsub, as the rest of POMS sees them.
 
-Reading is that of the pool itself (``htcondor.reading``). Invariant: the queue is asked before and after each action
-and after each launch; jobsub's exit status, which is 0 when nothing happened, decides nothing.
+Launching and watching are those of any pool (``htcondor.batch``). Invariant: the queue is asked before and after each
+action and after each launch; jobsub's exit status, which is 0 when nothing happened, decides nothing.
 """
 
 from __future__ import annotations
@@ -9,40 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import BinaryIO
 
-from poms.plugins.htcondor.reading import (
-    LIVE,
-    Access,
-    PoolReader,
-    Row,
-    ads,
-    judge,
-    open_access,
-    options_from,
-    printed_ids,
-)
+from poms.plugins.htcondor.batch import PoolBatch
+from poms.plugins.htcondor.reading import LIVE, Access, PoolReader, Row, ads, open_access, options_from, printed_ids
 from poms.plugins.jobsub import attributes, commands, credentials, logs
 from poms.plugins.jobsub.commands import Action, Said
 from poms.plugins.jobsub.options import SECTION, is_name, make_options
-from poms.webservice.errors import BackendUnavailable, Invalid, NotFound
+from poms.webservice.errors import BackendUnavailable, Invalid
 from poms.webservice.interfaces import (
     ActResult,
     BatchEnvironment,
-    Departures,
     FoundCluster,
     Health,
-    JobRecord,
     JobSelection,
     LaunchPlan,
-    LaunchTransport,
     PluginContext,
-    PoolSnapshot,
     SubmitOutcome,
     TransportResult,
 )
 
-MAX_OUTPUT_BYTES = 50_000_000
 _STATE = ("ClusterId", "ProcId", "JobStatus", "JobUniverse", attributes.ROLE)
 _HELD, _REMOVED, _COMPLETED = 5, 3, 4
 _SUBMIT_FAILED = re.compile(r"^.*(?:Error: |condor_submit exited with failed status code|ERROR: ).*$", re.MULTILINE)
@@ -54,7 +39,7 @@ _UNREACHED = re.compile(r"ERROR: .*(?:Failed to connect|Failed to spool|Can't fi
 Jobs = Mapping[tuple[int, int], Row]
 
 
-class JobsubBatch:
+class JobsubBatch(PoolBatch):
     """``JobBackend`` on the schedds named in [jobsub]; safe to use from any thread."""
 
     def __init__(self, context: PluginContext, access: Access | None = None) -> None:
@@ -62,9 +47,8 @@ class JobsubBatch:
         self._options = make_options(context.options, context.experiment)
         self._clock = context.clock
         self._directory = context.data_dir.absolute() / "jobsub"
-        self.pool = f"jobsub:{pool.pool_name}"
-        self._access = access or open_access(pool)
-        self._reader = PoolReader(pool, context.clock, self._access)
+        access = access or open_access(pool)
+        super().__init__(f"jobsub:{pool.pool_name}", PoolReader(pool, context.clock, access), access)
 
     # ------------------------------------------------------------------------------------------ submitting
 
@@ -73,23 +57,8 @@ class JobsubBatch:
         return BatchEnvironment(variables=(*credentials.environment(self._options, role),
                                            *attributes.variables(plan)))
 
-    def submit(self, plan: LaunchPlan, script: str, transport: LaunchTransport, log: BinaryIO,
-               timeout_seconds: float) -> SubmitOutcome:
-        try:
-            result = transport.run(plan.host, plan.account, script, log=log, timeout_seconds=timeout_seconds,
-                                   max_output_bytes=MAX_OUTPUT_BYTES)
-        except Invalid as problem:
-            return SubmitOutcome("refused", message=str(problem))
-        except BackendUnavailable as problem:
-            return SubmitOutcome("not_started", message=str(problem))
-        except OSError as problem:
-            return SubmitOutcome("unclear", message=str(problem))
-        try:
-            found = self._reader.find_launched(plan.submission_id, result, self._remove_wrecks)
-        except BackendUnavailable as problem:
-            # What was printed may be true, but only the queue says so.
-            return SubmitOutcome("unclear", tuple(printed_ids(result.output)), str(problem), result.exit_status)
-        outcome = judge(plan, result, found)
+    def _judge(self, plan: LaunchPlan, result: TransportResult, found: Collection[FoundCluster]) -> SubmitOutcome:
+        outcome = super()._judge(plan, result, found)
         if outcome.kind != "refused":
             return outcome
         if _UNREACHED.search(result.output):
@@ -114,39 +83,12 @@ class JobsubBatch:
                                "does not name; add it there, and they are followed.")
         return outcome
 
-    def find(self, submission_id: int) -> list[FoundCluster]:
-        return self._reader.find(submission_id, self._remove_wrecks)
-
-    def _remove_wrecks(self, schedd: str, clusters: list[int]) -> None:
-        done = self._act_at(schedd, "remove", f"({ads.of_jobs([(number, None) for number in clusters])}) && "
-                            f"{ads.WAITING_FOR_INPUT}", ads.NOT_ARRIVED)
-        if done.refused:
-            raise BackendUnavailable(f"What is left of a submit that broke off cannot be removed. {done.message}")
-
-    # -------------------------------------------------------------------------------------------- watching
-
-    def snapshot(self) -> PoolSnapshot:
-        return self._reader.snapshot()
-
-    def departed(self, cursor: str) -> Departures:
-        return self._reader.departed(cursor)
-
-    def jobs(self, submission_ids: Collection[int]) -> list[JobRecord]:
-        return self._reader.jobs(submission_ids)
-
     # -------------------------------------------------------------------------------------------- acting
 
     def act(self, action: Action, selection: JobSelection, reason: str) -> ActResult:
         if action not in commands.PROGRAMS:
             raise Invalid(f"{action!r} is nothing that can be done to jobs; it is hold, release or remove.")
-        by_schedd, foreign = self._reader.conditions(selection)
-        changed = unchanged = 0
-        refused, messages = len(foreign), [f"{name} is not a job of this pool." for name in foreign[:1]]
-        for schedd, condition in by_schedd.items():
-            done = self._act_at(schedd, action, condition, reason)
-            changed, unchanged, refused = changed + done.changed, unchanged + done.unchanged, refused + done.refused
-            messages += [done.message] if done.message else []
-        return ActResult(changed, unchanged, refused, " ".join(messages))
+        return super().act(action, selection, reason)
 
     def _act_at(self, schedd: str, action: Action, condition: str, reason: str) -> ActResult:
         before = self._states(schedd, condition)
@@ -185,9 +127,7 @@ class JobsubBatch:
         return " && ".join([f'{said} =!= "{each.lower()}"' for each in others] or ["true"])
 
     def fetch_log(self, batch_id: str, which: logs.Which) -> Iterator[bytes]:
-        cluster, proc, schedd = ads.parse_job_id(batch_id)
-        if schedd not in self._reader.schedds:
-            raise NotFound(f"Job {batch_id} is not of this pool.")
+        cluster, proc, schedd = self._parse_job_id(batch_id)
         role = self._options.default_role
         rows = self._access.query(schedd, f"ClusterId == {cluster} && ProcId == {proc or 0}", [attributes.ROLE])
         if rows:
@@ -198,7 +138,7 @@ class JobsubBatch:
 
     def health(self) -> Health:
         """How the schedds are, and whether there are commands and tokens to act with."""
-        found = self._reader.health()
+        found = super().health()
         missing = [name for name in (*commands.PROGRAMS.values(), "jobsub_fetchlog")
                    if commands.find_program(self._options, name) is None]
         tokens = [each for each in credentials.look(self._options, self._clock()) if each.problem]
@@ -214,10 +154,6 @@ class JobsubBatch:
             message += f" jobsub will have to get a token: {'; '.join(renewed)}."
         figures = {**found.figures, "tokens_missing": float(len(tokens)), "commands_missing": float(len(missing))}
         return Health(found.ok and not wrong, message, found.checked_at, figures)
-
-    def close(self) -> None:
-        """End the processes that speak to the pool."""
-        self._access.close()
 
 
 def _is_able(row: Row, action: Action) -> bool:

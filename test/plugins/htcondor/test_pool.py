@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from poms.plugins.htcondor.backend import MAX_OUTPUT_BYTES
+from poms.plugins.htcondor.batch import MAX_OUTPUT_BYTES
 from poms.plugins.htcondor.options import ACCESS_VARIABLE
 from poms.plugins.local.transport import LocalTransport
 from poms.webservice.errors import BackendUnavailable, NotFound
