@@ -44,6 +44,7 @@ VALUES = {
     "dims": "file_name %", "dd_submissions": "7", "decision_id": "1", "undo_id": "1",
     "test_id": "1", "watch_id": "1", "about": "finished", "channel": "mail", "address": "olive@example.org",
     "quiet": "22:00-07:00", "username": "olive",
+    "sample_id": "1", "sample_text": INI.decode(),
 }
 # Values that one route needs to be others.
 INSTEAD = {
@@ -55,7 +56,7 @@ INSTEAD = {
 }
 # Arguments that a request needs though none of them is required by itself.
 ALSO = {
-    "watch": ("campaign_id",), "watch_change": ("about",), "people_add": ("username",),
+    "sample_save": ("name",), "watch": ("campaign_id",), "watch_change": ("about",), "people_add": ("username",),
     "update_stage_param_overrides": ("param_overrides",), "update_campaign_stage": ("software_version",),
     "job_type_edit": ("ae_launch_script",), "login_setup_edit": ("ae_launch_host",),
     "campaign_stage_edit": ("ae_stage_name", "ae_campaign_name", "ae_software_version", "ae_vo_role", "ae_dataset",
@@ -93,6 +94,7 @@ def values(site, owner, items):
     person.post("login_setup_test", {"login_setup_id": items.ids["login_setup_id"]})
     person.post("link_tags", {"campaign_id": items.ids["campaign_id"], "tag_name": "first"})
     person.post("list_columns", {"list": "tags"})
+    person.post("sample_save", {"name": "kept", "sample_text": INI.decode()})
     return {**VALUES, **items.ids, "batch_id": jobs[0]["batch_id"], "campaign_stage": str(typed), "tag_id": "1"}
 
 
