@@ -221,13 +221,7 @@ class Master:
     # ------------------------------------------------------------------------------------ what has ended
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status, used = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status, used in processes.reaped():
             if pid in self.children.supervisors:
                 job = self.children.supervisors.pop(pid)
                 if status:

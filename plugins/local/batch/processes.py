@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,18 @@ class Process:
     cpu_seconds: float
     started: int
     rss_bytes: int
+
+
+def reaped() -> Iterator[tuple[int, int, resource.struct_rusage]]:
+    """The children that have ended, each with its wait status and what it used; does not wait for others."""
+    while True:
+        try:
+            pid, status, used = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status, used
 
 
 def become_subreaper() -> None:

@@ -171,13 +171,7 @@ class _Watch:
         return {"kind": "lost"}
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status, used = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status, used in processes.reaped():
             self.cpu_seconds = max(self.cpu_seconds, used.ru_utime + used.ru_stime)
             job = read_document(self.attempt.directory / JOB_FILE)
             if job is not None and job["pid"] == pid:
