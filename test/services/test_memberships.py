@@ -12,6 +12,7 @@ from poms.webservice.model import Event, Experimenter, Membership
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER, SUPERUSER
 from poms.webservice.services import accounts, memberships, people, undos
 from poms.webservice.services.memberships import Added
+from poms.webservice.services.pages import people as pages
 from poms.webservice.services.undos import Change
 from poms.webservice.testing.statements import recorded
 
@@ -228,6 +229,27 @@ def test_a_person_is_noted_as_seen_once_an_hour(world, core, boss, clock):
     people.note_seen(core.db, people.sign_in(core.db, "sam"), clock())
 
     assert seen() == clock()
+
+
+def test_the_pages_of_people_need_few_statements_however_many_there_are(world, core, boss):
+    """The list and one person, with sixty members and their changes as with three."""
+    def url(word, **arguments):
+        return f"/{word}?{arguments}"
+
+    def needed():
+        with recorded(core.db.engine) as statements:
+            page = pages.people_page(core, boss, url)
+            pages.person_page(core, boss, url, "sam")
+        return len(page["people"]), len(statements)
+
+    world.person("olive")
+    few = needed()
+    for number in range(60):
+        memberships.add(core, boss, Added(f"p{number}"))
+    many = needed()
+
+    assert (few[0], many[0]) == (2, pages.PAGE)
+    assert few[1] == many[1] <= 8
 
 
 def test_the_record_of_people_is_found_by_its_own_index(core):
