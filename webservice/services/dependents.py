@@ -30,9 +30,6 @@ from poms.webservice.services.launches import AGENT
 
 log = logging.getLogger(__name__)
 
-SWITCHED_OFF = "automatic recoveries and next stages are switched off for this experiment"
-"""Why what follows waits for a person where ``launch_recovery_jobs`` is false."""
-
 MOST_FILES = 2_000
 """Files that one part has at most: a part's dataset names each of them."""
 
@@ -108,6 +105,13 @@ def begin_early(core: Core, experiment: str) -> int:
     return count
 
 
+def switched_off(core: Core, candidate: Candidate) -> str:
+    """Why what follows waits for a person; "" if it does not."""
+    settings = core.settings.experiment(candidate.submission.experiment)
+    return "" if settings.launch_recovery_jobs else \
+        "automatic recoveries and next stages are switched off for this experiment"
+
+
 def owe(session: Session, owed: Owed, candidate: Candidate, original: Submission, *, now: datetime,
         held_because: str = "") -> bool:
     """Write a launch that follows, with the files that are set aside for it; False if it was written before."""
@@ -144,14 +148,13 @@ def _begin_early(core: Core, candidate: Candidate) -> int:
         # The submission goes on all the same; what is ready stays so.
         log.warning("it is not known what is ready", extra={"submission_id": number, "reason": str(reason)})
         return 0
-    now, settings = core.clock(), core.settings.experiment(candidate.submission.experiment)
-    count = 0
+    now, count = core.clock(), 0
     for part in parts:
         with core.db.write() as session:
             submission = submissions.lock(session, number)
             if Status(submission.status_id) in (*_MAKING, Status.LOCATED):
                 count += owe(session, part, candidate, submission, now=now,
-                             held_because="" if settings.launch_recovery_jobs else SWITCHED_OFF)
+                             held_because=switched_off(core, candidate))
     return count
 
 

@@ -59,6 +59,8 @@ DOUBT_SECONDS = 15
 TAKEN_OVER_DAYS = 14
 """Rules written later than this after a failure leave it to people."""
 
+_CONSUMED = ("consumed", "completed")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -146,7 +148,6 @@ def _store_together(core: Core, judged: list[tuple[Candidate, Finding]], done: C
 
 def judge(core: Core, candidate: Candidate) -> Finding:
     """Decide whether a candidate is Located and work out what follows; writes nothing."""
-    settings = core.settings.experiment(candidate.submission.experiment)
     data = core.backends.data(candidate.submission.experiment)
     content, submission = candidate.stage_content, candidate.submission
     approved = candidate.stage.campaign_stage_type == "approval"
@@ -173,7 +174,7 @@ def judge(core: Core, candidate: Candidate) -> Finding:
     doubt = _doubt(candidate, finding, core.clock())
     if doubt:
         return Finding(completion.Decision(False, doubt), counts, is_doubted=True)
-    return finding if settings.launch_recovery_jobs else _with(finding, held_because=dependents.SWITCHED_OFF)
+    return _with(finding, held_because=dependents.switched_off(core, candidate))
 
 
 def foresee(core: Core, candidate: Candidate) -> Finding:
@@ -182,8 +183,7 @@ def foresee(core: Core, candidate: Candidate) -> Finding:
     states = tuple(data.file_states(candidate.view(candidate.submission, candidate.output_patterns))) \
         if _policy(core, candidate) is not None else ()
     finding = _followed(core, candidate, data, Finding(completion.Decision(True, "looked at beforehand")), states)
-    settings = core.settings.experiment(candidate.submission.experiment)
-    return finding if settings.launch_recovery_jobs else _with(finding, held_because=dependents.SWITCHED_OFF)
+    return _with(finding, held_because=dependents.switched_off(core, candidate))
 
 
 def _followed(core: Core, candidate: Candidate, data: DataBackend, finding: Finding,
@@ -404,8 +404,6 @@ def _take_over(core: Core, candidate: Candidate, policy: Policy) -> bool:
         return recoveries.record(session, found, locked[number], locked[candidate.original.submission_id], now)
 
 
-_CONSUMED = ("consumed", "completed")
-
 def go_on(core: Core, experiment: str) -> int:
     """Owe the next stages of submissions whose recoveries by rules have all come to an end; returns how many."""
     with core.db.read() as session:
@@ -422,7 +420,7 @@ def _go_on(core: Core, candidate: Candidate) -> bool:
     """What follows, once; the catalogue is asked first, and whether nothing is outstanding again under the lock."""
     number = candidate.submission.submission_id
     owed, skipped = dependents.at_the_end(core, candidate, core.backends.data(candidate.submission.experiment))
-    now, settings = core.clock(), core.settings.experiment(candidate.submission.experiment)
+    now = core.clock()
     doubt = _doubt(candidate, Finding(completion.Decision(True, ""), skipped=tuple(skipped)), now)
     if doubt:
         if candidate.submission.wrapup_message != doubt:
@@ -434,7 +432,7 @@ def _go_on(core: Core, candidate: Candidate) -> bool:
             return False
         for each in owed:
             dependents.owe(session, each, candidate, submission, now=now,
-                           held_because="" if settings.launch_recovery_jobs else dependents.SWITCHED_OFF)
+                           held_because=dependents.switched_off(core, candidate))
         for why in skipped:
             events.record(session, "launch.skipped", now, AGENT, submission=submission, reason=why)
     return True
