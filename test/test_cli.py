@@ -300,6 +300,18 @@ def test_what_cannot_be_is_refused_and_nothing_kept(site, words):
     assert (site.poms("user", "list")[1], site.poms("experiment", "list")[1]) == before
 
 
+def test_a_role_from_an_outside_list_does_not_overrule_a_decision(site):
+    """The command says that it changed nothing, and succeeds."""
+    site.poms("db", "upgrade")
+    site.poms("experiment", "add", "sbnd")
+    site.poms("user", "add", "alice", "--experiment", "sbnd", "--role", "production")
+
+    status, out, _ = site.poms("user", "role", "alice", "sbnd", "analysis", "--source", "ferry")
+
+    assert (status, out) == (0, "alice stays in sbnd what was decided there; ferry says analysis\n")
+    assert "sbnd: production" in site.poms("user", "list")[1]
+
+
 def test_changes_of_people_are_in_the_event_log(site):
     """Who was given what is on record."""
     site.poms("db", "upgrade")
