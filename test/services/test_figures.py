@@ -185,7 +185,8 @@ def test_failures_of_several_submissions_are_one_line(world, owner, campaign):
 
     page = figures.dashboard(world.core, owner, url)
 
-    assert [(row["state"], row["what"], row["jobs"], row["submissions"], row["newest"]) for row in page["failures"]] == [
+    assert [tuple(row[name] for name in ("state", "what", "jobs", "submissions", "newest"))
+            for row in page["failures"]] == [
         ("Failed", "exit 65: the program’s own code", 3, 2, newest),
         ("Failed", "exit 1: the program’s own code", 1, 1, newest - 1),
         ("Held", "too much memory", 1, 1, held)]
