@@ -36,7 +36,7 @@ export function startTimes(page) {
     if (Number.isNaN(moment.getTime())) return;
     const local = moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
     const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-    element.title = `${element.title ? `${element.title}\n` : ""}${local}, ${zone}`;
+    element.title = `${element.title ? element.title + "\n" : ""}${local}, ${zone}`;
     element.dataset.local = "yes";
   });
 }

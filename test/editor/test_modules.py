@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from poms.webservice.testing.fixtures import lacking
 
@@ -26,3 +29,9 @@ def test_the_pure_modules(tmp_path: Path):
 
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "# fail 0" in done.stdout and "# pass 0" not in done.stdout
+
+
+@pytest.mark.parametrize("script", sorted((TOP / "static/js").rglob("*.js")), ids=lambda path: path.name)
+def test_no_text_stands_inside_the_gaps_of_another(script):
+    """What takes the room out of scripts reads such an inner text as code, and takes out its blanks."""
+    assert not re.search(r"\$\{[^}`]*`", script.read_text())

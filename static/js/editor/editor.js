@@ -214,13 +214,13 @@ class Editor {
     const place = document.querySelector("[data-editor-status]");
     const version = this.campaign ? `version ${this.loaded.version}` : "";
     const words = this.trouble || (this.saving ? this.saving === true ? "Saving…" : this.saving : !this.mayEdit ? `Version ${this.loaded.version}, to look at` : this.isChanged
-      ? `Modified${version && ` since ${version}`}, kept in this browser` : this.campaign ? `Version ${this.loaded.version}, nothing changed` : "Not saved yet");
+      ? `Modified${version && " since "}${version}, kept in this browser` : this.campaign ? `Version ${this.loaded.version}, nothing changed` : "Not saved yet");
     if (place.textContent !== words) place.replaceChildren(html("span", { class: this.trouble ? "editor__trouble" : "" }, words));
     const say = this.tool("problems");
     const count = problems.length;
     say.replaceChildren(glyph(count ? "failed" : warnings.length ? "overdue" : "located"), html("span", {}, count ? plural(count, "problem")
       : warnings.length ? plural(warnings.length, "remark") : "No problems"));
-    this.root.querySelector("[data-counts]").textContent = `${plural(model.stages.length, "stage")}, ${plural(model.links.length, "dependency", "dependencies")}${this.selected.size > 1 ? `, ${this.selected.size} chosen` : ""}`;
+    this.root.querySelector("[data-counts]").textContent = `${plural(model.stages.length, "stage")}, ${plural(model.links.length, "dependency", "dependencies")}${this.selected.size > 1 ? ", " + this.selected.size + " chosen" : ""}`;
     const some = [...this.selected].some((id) => id !== "home");
     const one = this.selected.size === 1;
     const can = { undo: this.history.canUndo, redo: this.history.canRedo, delete: some, clone: [...this.selected].some((id) => stageOf(model, id)),

@@ -94,7 +94,7 @@ export class View {
     const names = new Map(model.stages.map((one) => [one.id, one.name]));
     const needs = model.links.filter((link) => link.consumer === stage.id)
       .map((link) => `${names.get(link.needs)} (${link.pattern})`);
-    return { name: stage.name, more, label: `Stage ${stage.name}, ${more}${needs.length ? `, needs ${needs.join(", ")}` : ""}` };
+    return { name: stage.name, more, label: `Stage ${stage.name}, ${more}${needs.length ? ", needs " + needs.join(", ") : ""}` };
   }
 
   updateNode(id, { name, more, label }) {
@@ -107,7 +107,7 @@ export class View {
     element.classList.toggle("node--chosen", chosen);
     element.classList.toggle("node--wrong", troubles.length > 0);
     element.classList.toggle("node--target", this.marks.target === id);
-    set(element, "aria-label", `${label}${troubles.length ? `, ${plural(troubles.length, "problem")}` : ""}`);
+    set(element, "aria-label", `${label}${troubles.length ? ", " + plural(troubles.length, "problem") : ""}`);
     set(element, "aria-pressed", chosen);
     set(element, "tabindex", this.marks.here === id ? 0 : -1);
     this.placeNode(id);
