@@ -7,7 +7,7 @@ that is installed, jobs read their files from its projects as real jobs do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 
 from poms.plugins.local.catalogue import files, projects, tables
 from poms.plugins.local.catalogue.backend import LocalCatalogue
+from poms.plugins.splits import delivered
 from poms.webservice.errors import Conflict, PomsError
 from poms.webservice.interfaces import JobState, LaunchPlan, PluginContext
 from poms.webservice.model import Schedule
@@ -82,8 +83,14 @@ class Chain:
         self.world.core.clock.advance(301)
         agent = self.agents[self.rounds % len(self.agents)]
         owner = f"agent {self.rounds}"
-        for duty in (lambda: schedules.launch_due(agent.core, "samdev"), lambda: agent.work_on_launches(owner),
-                     self._run_jobs, lambda: agent.poll(owner), lambda: agent.wrap_up("samdev")):
+        self._attempt(agent, lambda: schedules.launch_due(agent.core, "samdev"),
+                      lambda: agent.work_on_launches(owner))
+        self._run_jobs()
+        self._attempt(agent, lambda: agent.poll(owner), lambda: agent.wrap_up("samdev"))
+        agent.core.db.live_on()
+
+    def _attempt(self, agent: World, *duties: Callable[[], object]) -> None:
+        for duty in duties:
             if self.kills and self.chance.random() < 0.2:
                 agent.core.db.die_at_commit(self.chance.randrange(1, 6), after=self.chance.random() < 0.5)
             try:
@@ -91,8 +98,9 @@ class Chain:
             except Died:
                 self.deaths += 1
             except PomsError:
-                continue
-        agent.core.db.live_on()
+                # What a death left can be in the way of the next attempt.
+                if not self.kills:
+                    raise
 
     def _run_jobs(self) -> None:
         """All jobs of everything that was queued since; now and then one dies before it is done with its files."""
@@ -144,7 +152,7 @@ class Chain:
     def _left(self) -> str:
         """Files that the first stage has not given out yet."""
         position = self.world.stage_row(self.campaign, "first").cs_last_split
-        return "defname: arrivals" + (f" minus snapshot_id {position['snapshot']}" if position else "")
+        return delivered.unseen("defname: arrivals", delivered.delivered(position))
 
     def _submissions(self, name: str) -> list[int]:
         return [item.submission_id for item in
@@ -196,7 +204,7 @@ def make_chain(make_database, tmp_path, clock) -> Iterator:
         catalogue.define("arrivals", "file_type raw")
         once_more = [("pending_files", []), ("pending_files", [])]
         made = world.campaign_with(
-            stage("first", dataset="arrivals", split=f"drainingn({max(5, count // 40)})", pct=100, recoveries=once_more,
+            stage("first", dataset="arrivals", split=f"drainingn({max(2, count // 40)})", pct=100, recoveries=once_more,
                   patterns="first_%", default_clear_cronjob=False),
             stage("second", after={"first": "first_%"}, pct=100, recoveries=once_more, patterns="second_%"),
             stage("third", after={"second": "second_%"}, pct=100, recoveries=once_more, patterns="third_%"))
