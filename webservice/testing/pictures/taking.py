@@ -62,7 +62,7 @@ def further(scene: Scene, spots: Landmarks) -> list[tuple[Subject, str]]:
              (Subject("upload with mistakes", at("campaigns"), _upload_mistakes, status=200), "upload_result.html")]
     if scene.landmarks:
         found += [
-            (Subject("bulk question", at("campaigns"), _ask_about_all), "bulk.html"),
+            (Subject("bulk question", at("campaigns") + f"?made_as={scene.role}", _ask_about_all), "bulk.html"),
             (Subject("editor form", at("campaign_edit", spots.campaign_id), _open_form), ""),
             (Subject("campaign menu", at("campaign", spots.campaign_id), _open_menu), "")]
     return found
@@ -169,8 +169,10 @@ def _upload_mistakes(tab: Any) -> None:
 def _ask_about_all(tab: Any) -> None:
     tab.evaluate("() => document.querySelectorAll('main tbody input[type=checkbox]').forEach((box) => {"
                  " box.checked = true; box.dispatchEvent(new Event('change', { bubbles: true })); })")
-    with tab.expect_navigation():
+    with tab.expect_navigation() as seen:
         tab.locator(".bulk button[name=act]").first.click()
+    if seen.value.status != 200:
+        raise CannotBePictured(f"the question about all was answered with {seen.value.status}")
 
 
 def _open_form(tab: Any) -> None:
