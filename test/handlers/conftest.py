@@ -139,7 +139,7 @@ class Items:
     """One item of each kind, by the argument that names it."""
 
     campaign: CampaignMade
-    ids: Mapping[str, int]
+    ids: Mapping[str, int | str]
 
 
 @pytest.fixture
@@ -171,4 +171,5 @@ def made_items(site: Site, campaign: CampaignMade) -> Items:
     return Items(campaign, {"campaign_id": campaign.campaign_id, "campaign_stage_id": campaign.stage("gen"),
                             "submission_id": submission, "launch_id": held, "stage_id": campaign.stage("gen"),
                             "ids2HR": campaign.stage("gen"), "login_setup_id": stage_row.login_setup_id,
-                            "job_type_id": stage_row.job_type_id, "test_id": test})
+                            "job_type_id": stage_row.job_type_id, "test_id": test,
+                            "username": person.username})

@@ -16,6 +16,7 @@ from poms.webservice.model import (
     Campaign,
     CampaignStage,
     CampaignTag,
+    Experimenter,
     Job,
     JobType,
     LoginSetup,
@@ -98,6 +99,8 @@ def hostile_world(site, owner, write_text):
         for direction in ("in", "out"):
             session.add(SubmissionFile(submission_id=number, direction=direction, file_name=CANARY, state="consumed",
                                        parents=[CANARY], job=CANARY, updated=site.core.clock()))
+        person = session.get(Experimenter, owner.experimenter_id)
+        person.first_name = person.last_name = CANARY
         session.get(LoginSetup, row.login_setup_id).name = CANARY
         session.get(LoginSetup, row.login_setup_id).launch_account = CANARY
         session.get(JobType, row.job_type_id).name = CANARY
@@ -109,7 +112,7 @@ def hostile_world(site, owner, write_text):
     job = site.world.get(number) and site.program(owner).get("submission", number, fmt="json").json["jobs"][0]
     return {"campaign_id": made.campaign_id, "campaign_stage_id": made.stage(CANARY), "submission_id": number,
             "login_setup_id": row.login_setup_id, "job_type_id": row.job_type_id, "batch_id": job["batch_id"],
-            "test_id": test}
+            "test_id": test, "username": owner.username}
 
 
 def _tag(session, owner):

@@ -80,7 +80,8 @@ def give_version(world, made, number, text):
 
 def add_copies(world, row, count, **changing):
     """More rows like one that is there; ``changing`` gives columns by the number of the copy."""
-    columns = {column.key: getattr(row, column.key) for column in inspect(type(row)).mapper.column_attrs}
+    columns = {column.key: getattr(row, column.key) for column in inspect(type(row)).mapper.column_attrs
+               if column.key not in inspect(row).unloaded}
     keys = [column.key for column in inspect(type(row)).primary_key]
     if len(keys) == 1:
         columns.pop(keys[0])

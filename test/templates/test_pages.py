@@ -286,7 +286,8 @@ def test_every_icon_is_drawn(template, context):
 def test_static_files_that_the_frame_names_are_there():
     """Styles, scripts and pictures of the frame exist, and scripts import only each other."""
     found = page("home.html", examples.home())
-    for tag in found.select("link[href], script[src]"):
+    assert found.select_one(found.select_one("link[rel=expect]")["href"])
+    for tag in found.select("link[href]:not([rel=expect]), script[src]"):
         assert (TOP / (tag.get("href") or tag["src"]).lstrip("/")).is_file()
     for script in (TOP / "static/js").glob("*.js"):
         for line in script.read_text().splitlines():
