@@ -170,7 +170,7 @@ def _ask_about_all(tab: Any) -> None:
     tab.evaluate("() => document.querySelectorAll('main tbody input[type=checkbox]').forEach((box) => {"
                  " box.checked = true; box.dispatchEvent(new Event('change', { bubbles: true })); })")
     with tab.expect_navigation() as seen:
-        tab.locator(".bulk button[name=act]").first.click()
+        tab.locator(".bulk button[name=act][value=deactivate]").click()
     if seen.value.status != 200:
         raise CannotBePictured(f"the question about all was answered with {seen.value.status}")
 
