@@ -240,7 +240,8 @@ class Story:
     def work(self, worker: int) -> None:
         """An agent brings the oldest launch that it claimed as far as it goes; with none it claims first.
 
-        Those that are owed are settled together (a single one every other time), and are then anybody's.
+        Those that are owed are settled together (a single one every other time), and are then anybody's; but for those
+        that have to be worked out by themselves, which it goes on with.
         """
         each = self.workers[worker]
         if not each.claims:
@@ -249,7 +250,7 @@ class Story:
         if len(owed) > 1 or (owed and owed[0].launch_id % 2):
             each.claims = [claimed for claimed in each.claims if claimed.state != "owed"]
             self.tally["owed launches settled together"] += len(owed)
-            each.attempt(lambda: each.claims.extend(launches.settle(each.world.core, owed)))
+            each.attempt(lambda: self._settle(each, owed))
         elif each.claims:
             claimed = each.claims.pop(0)
             each.attempt(lambda: launches.work_on(each.world.core, claimed))
@@ -387,8 +388,7 @@ class Story:
             self._allow_everything()
             owed = launches.claim(worker.world.core, worker.owner, 10, owed_in=EXPERIMENT)
             self.tally["owed launches settled together"] += len(owed)
-            for claimed in launches.settle(worker.world.core, owed):
-                launches.work_on(worker.world.core, claimed)
+            self._settle(worker, owed)
             worker.world.work_on_launches(worker.owner)
             for number in self.fakes.batch.clusters():
                 self._process(number, None)
@@ -491,6 +491,10 @@ class Story:
         return found
 
     # ------------------------------------------------------------------------------------------ inside
+
+    def _settle(self, worker: Worker, owed: list[Claim]) -> None:
+        for claimed in launches.settle(worker.world.core, owed):
+            launches.work_on(worker.world.core, claimed)
 
     def _ask(self, door: int, request: Request) -> None:
         answer = self._post(door, request.word, request.fields(self.campaign.stage(request.stage)))
