@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "server": {"config"} | TYPES,
     "processes": {"config", "server"} | TYPES,
     "sam_projects": {"errors"},
+    "launch_scripts": TYPES,
     "client": {"client", "errors"},
     "wrapper": {"wrapper", "client", "errors"},
     "testing": ANYTHING,
@@ -49,7 +50,7 @@ MAY_IMPORT = {
 }
 # What a plugin makes public, and who may use it: a pool is read and followed in one way, whatever submits to it.
 PUBLIC_PARTS = {"poms.plugins.jobsub": {"poms.plugins.htcondor.reading", "poms.plugins.htcondor.batch"}}
-PLUGINS_MAY_IMPORT = {"hookspecs", "rules", "sam_projects"} | TYPES
+PLUGINS_MAY_IMPORT = {"hookspecs", "rules", "sam_projects", "launch_scripts"} | TYPES
 NOT_FOR_SERVICES = {"cherrypy", "cheroot", "jinja2"}
 
 

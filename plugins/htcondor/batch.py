@@ -12,8 +12,9 @@ from typing import BinaryIO, Literal
 
 from poms.plugins.htcondor import ads
 from poms.plugins.htcondor.access import Access
-from poms.plugins.htcondor.reading import PoolReader, judge, printed_ids
-from poms.webservice.errors import BackendUnavailable, Invalid, NotFound
+from poms.plugins.htcondor.reading import PoolReader, judge
+from poms.webservice import launch_scripts
+from poms.webservice.errors import BackendUnavailable, NotFound
 from poms.webservice.interfaces import (
     ActResult,
     BatchEnvironment,
@@ -28,8 +29,6 @@ from poms.webservice.interfaces import (
     SubmitOutcome,
     TransportResult,
 )
-
-MAX_OUTPUT_BYTES = 50_000_000
 
 Action = Literal["hold", "release", "remove"]
 Which = Literal["stdout", "stderr", "log"]
@@ -59,21 +58,9 @@ class PoolBatch(ABC):
 
     def submit(self, plan: LaunchPlan, script: str, transport: LaunchTransport, log: BinaryIO,
                timeout_seconds: float) -> SubmitOutcome:
-        try:
-            result = transport.run(plan.host, plan.account, script, log=log, timeout_seconds=timeout_seconds,
-                                   max_output_bytes=MAX_OUTPUT_BYTES)
-        except Invalid as problem:
-            return SubmitOutcome("refused", message=str(problem))
-        except BackendUnavailable as problem:
-            return SubmitOutcome("not_started", message=str(problem))
-        except OSError as problem:
-            return SubmitOutcome("unclear", message=str(problem))
-        try:
-            found = self._reader.find_launched(plan.submission_id, result, self._remove_wrecks)
-        except BackendUnavailable as problem:
-            # What was printed may be true, but only the queue says so.
-            return SubmitOutcome("unclear", tuple(printed_ids(result.output)), str(problem), result.exit_status)
-        return self._judge(plan, result, found)
+        return launch_scripts.submit(
+            plan, script, transport=transport, log=log, timeout_seconds=timeout_seconds, judge=self._judge,
+            find=lambda result: self._reader.find_launched(plan.submission_id, result, self._remove_wrecks))
 
     def _judge(self, plan: LaunchPlan, result: TransportResult, found: Collection[FoundCluster]) -> SubmitOutcome:
         return judge(plan, result, found)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from poms.webservice.errors import NotFound
+from poms.webservice.errors import Invalid, NotFound
 from poms.webservice.interfaces import (
     JobBackend,
     JobRecord,
@@ -153,6 +153,25 @@ class JobBackendContract:
         assert launched.outcome.kind == "not_started"
         assert "no answer" in launched.outcome.message
         assert backend.find(launched.submission_id) == []
+
+    def test_a_launch_that_its_transport_will_never_serve_is_refused(self, backend):
+        """A host or account that cannot be served today will not be served tomorrow: nothing is tried again."""
+        choosy = FakeTransport()
+        choosy.fail("run", Invalid("There is no account nobody2 on this host."))
+        launched = self.run(backend, choosy, "true")
+
+        assert launched.outcome.kind == "refused"
+        assert "nobody2" in launched.outcome.message
+        assert backend.find(launched.submission_id) == []
+
+    def test_a_launch_whose_transport_broke_is_unclear(self, backend):
+        """A transport that fails in a way of its own may have begun the script: that is doubt."""
+        broken = FakeTransport()
+        broken.fail("run", OSError("broken pipe"))
+        launched = self.run(backend, broken, "true")
+
+        assert launched.outcome.kind == "unclear"
+        assert "broken pipe" in launched.outcome.message
 
     def test_hostile_names_reach_the_job_unchanged(self, launch):
         """Names of campaigns and stages with quotes, newlines and shell text arrive byte for byte."""

@@ -14,7 +14,8 @@ from typing import BinaryIO, Literal
 from poms.plugins.local.batch import control, logs, programs, queue
 from poms.plugins.local.batch.master import ensure_master, is_running
 from poms.plugins.local.batch.spool import Options, Spool
-from poms.webservice.errors import BackendUnavailable, Invalid, NotFound, PomsError
+from poms.webservice import launch_scripts
+from poms.webservice.errors import Invalid, NotFound, PomsError
 from poms.webservice.interfaces import (
     ActResult,
     BatchEnvironment,
@@ -28,13 +29,9 @@ from poms.webservice.interfaces import (
     PluginContext,
     PoolSnapshot,
     SubmitOutcome,
-    TransportResult,
 )
 
-MAX_OUTPUT_BYTES = 50_000_000
 DEPARTURES_AT_ONCE = 10_000
-
-_JOB_ID = re.compile(r"Use job id (\S+) to retrieve output")
 
 
 class LocalBatch:
@@ -58,37 +55,8 @@ class LocalBatch:
 
     def submit(self, plan: LaunchPlan, script: str, transport: LaunchTransport, log: BinaryIO,
                timeout_seconds: float) -> SubmitOutcome:
-        try:
-            result = transport.run(plan.host, plan.account, script, log=log, timeout_seconds=timeout_seconds,
-                                   max_output_bytes=MAX_OUTPUT_BYTES)
-        except Invalid as problem:
-            return SubmitOutcome("refused", message=str(problem))
-        except BackendUnavailable as problem:
-            return SubmitOutcome("not_started", message=str(problem))
-        except OSError as problem:
-            return SubmitOutcome("unclear", message=str(problem))
-        try:
-            found = self.find(plan.submission_id)
-        except BackendUnavailable as problem:
-            # What was printed may be true, but only the queue says so.
-            return SubmitOutcome("unclear", tuple(_printed_ids(result.output)), str(problem), result.exit_status)
-        return self._judge(plan, result, found)
-
-    def _judge(self, plan: LaunchPlan, result: TransportResult, found: Collection[FoundCluster]) -> SubmitOutcome:
-        """The queue decides what was started; what the script printed only gives the order."""
-        queued = [cluster.batch_id for cluster in found if cluster.attempt == plan.attempt]
-        printed = _printed_ids(result.output)
-        if result.exit_status is None:
-            return SubmitOutcome("unclear", tuple(queued), result.reason)
-        if queued:
-            known = [batch_id for batch_id in printed if batch_id in queued]
-            ids = (*known, *(batch_id for batch_id in queued if batch_id not in known))
-            return SubmitOutcome("started", ids, result.reason, result.exit_status)
-        if printed:
-            message = f"The launch printed the job id {printed[0]}, but this batch system has no such job of it."
-        else:
-            message = f"The launch ended with status {result.exit_status} and submitted no jobs."
-        return SubmitOutcome("refused", message=message, exit_status=result.exit_status)
+        return launch_scripts.submit(plan, script, transport=transport, log=log, timeout_seconds=timeout_seconds,
+                                     find=lambda _: self.find(plan.submission_id))
 
     def find(self, submission_id: int) -> list[FoundCluster]:
         with self.spool.read() as db:
@@ -153,17 +121,6 @@ class LocalBatch:
         """A master that was killed is replaced by the next look at the queue."""
         if has_jobs and not is_running(self.spool):
             ensure_master(self.spool)
-
-
-def _printed_ids(output: str) -> list[str]:
-    """Cluster ids in the order in which a launch printed them, each once."""
-    found: list[str] = []
-    for text in _JOB_ID.findall(output):
-        cluster, at, schedd = text.partition("@")
-        batch_id = f"{cluster.partition('.')[0]}{at}{schedd}"
-        if batch_id not in found:
-            found.append(batch_id)
-    return found
 
 
 def _position(cursor: str, spool: str) -> int:

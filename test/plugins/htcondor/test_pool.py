@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from poms.plugins.htcondor.batch import MAX_OUTPUT_BYTES
 from poms.plugins.htcondor.options import ACCESS_VARIABLE
 from poms.plugins.local.transport import LocalTransport
 from poms.webservice.errors import BackendUnavailable, NotFound
@@ -466,7 +465,7 @@ class Deaf:
 
     def run(self, host, account, script, *, log, timeout_seconds, max_output_bytes):
         LocalTransport().run(host, account, script, log=log, timeout_seconds=timeout_seconds,
-                             max_output_bytes=MAX_OUTPUT_BYTES)
+                             max_output_bytes=max_output_bytes)
         return TransportResult(None, "", "the connection broke")
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from poms.webservice import launch_scripts
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound
 from poms.webservice.interfaces import (
     ActResult,
@@ -37,7 +38,6 @@ from poms.webservice.rules import shell
 
 from . import files
 
-MAX_OUTPUT_BYTES = 10_000_000
 PIECE_BYTES = 65536
 POSSIBLE = {"hold": (files.IDLE, files.RUNNING), "release": (files.HELD,), "remove": files.LIVE}
 
@@ -72,25 +72,8 @@ class NightQueue:
     def submit(self, plan: LaunchPlan, script: str, transport: LaunchTransport, log: BinaryIO,
                timeout_seconds: float) -> SubmitOutcome:
         """The queue decides what was started, not what the script printed."""
-        try:
-            result = transport.run(plan.host, plan.account, script, log=log, timeout_seconds=timeout_seconds,
-                                   max_output_bytes=MAX_OUTPUT_BYTES)
-        except Invalid as problem:
-            return SubmitOutcome("refused", message=str(problem))
-        except BackendUnavailable as problem:
-            return SubmitOutcome("not_started", message=str(problem))
-        try:
-            found = self.find(plan.submission_id)
-        except BackendUnavailable as problem:
-            # The script has run, and may have queued jobs.
-            return SubmitOutcome("unclear", message=str(problem))
-        queued = tuple(cluster.batch_id for cluster in found if cluster.attempt == plan.attempt)
-        if result.exit_status is None:
-            return SubmitOutcome("unclear", queued, result.reason)
-        if queued:
-            return SubmitOutcome("started", queued, exit_status=result.exit_status)
-        return SubmitOutcome("refused", exit_status=result.exit_status,
-                             message=f"The launch ended with status {result.exit_status} and queued no jobs.")
+        return launch_scripts.submit(plan, script, transport=transport, log=log, timeout_seconds=timeout_seconds,
+                                     find=lambda _: self.find(plan.submission_id))
 
     def find(self, submission_id: int) -> list[FoundCluster]:
         with _answers():
