@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from poms.webservice.errors import ConfigurationError, Invalid, NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import holds
+from poms.webservice.services.jobs import write_jobs
 from poms.webservice.testing import campaign_texts
 from poms.webservice.testing.fixtures import lacking
 
@@ -181,6 +183,32 @@ def test_submissions_and_jobs_are_listed_and_shown(running, campaign):
     assert f"submission {number}:" in running.poms("submissions", "show", number)[1]
     jobs = json.loads(running.poms("jobs", number, "--json")[1])
     assert {job["batch_id"] for job in jobs} == {job.batch_id for job in running.world.batch.of(number)}
+
+
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.HELD, JobState.COMPLETED, JobState.REMOVED])
+def test_jobs_of_every_state_are_listed_unless_one_is_asked_for(running, campaign, state):
+    """Without --state none is left out; with it the others are."""
+    number = running.world.submission(campaign, "gen")
+    jobs = running.world.batch.of(number)
+    with running.world.core.db.write() as session:
+        write_jobs(session, [replace(jobs[0], state=state), *jobs[1:]])
+
+    listed = running.poms("jobs", number)[1].splitlines()
+
+    assert len(listed) == len(jobs)
+    assert len(running.poms("jobs", number, "--state", state.name.lower())[1].splitlines()) >= 1
+
+
+def test_a_held_job_says_why_in_plain_words(running, campaign):
+    """What its code means, then the batch system's own words; programs get what usually helps as well."""
+    number = running.world.submission(campaign, "gen")
+    with running.world.core.db.write() as session:
+        write_jobs(session, [replace(running.world.batch.of(number)[0], state=JobState.HELD, hold_code=34,
+                                     hold_reason="memory usage exceeded request_memory")])
+
+    assert "It used more than it asked for: memory usage exceeded" in running.poms("jobs", number, "--state", "held")[1]
+    found = json.loads(running.poms("jobs", number, "--state", "Held", "--json")[1])[0]
+    assert (found["hold_code"], found["hold_remedy"]) == (34, "Ask for more memory or disk and run it again.")
 
 
 @pytest.mark.parametrize(("verb", "state"), [("hold", JobState.HELD), ("kill", JobState.REMOVED)])

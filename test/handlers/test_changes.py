@@ -212,6 +212,30 @@ def test_killing_and_cancelling_differ_in_the_status(site, owner, items, act, st
     assert site.world.status(items.ids["submission_id"]) is status
 
 
+@pytest.mark.parametrize(("word", "act"), [("kill_jobs", "kill"), ("kill_jobs", "cancel"), ("jobs_act", "remove")])
+def test_a_submission_that_has_ended_stays_what_it_is(site, owner, items, word, act):
+    """Removing the jobs of many, or of one by mistake, costs no Located one: what it made is there."""
+    number = items.ids["submission_id"]
+    site.program(owner).post("update_submission", {"submission_id": number, "status": "Located"})
+
+    answer = site.program(owner).post(word, {"submission_id": number, "act": act, "fmt": "json"})
+
+    assert site.world.status(number) is Status.LOCATED
+    assert f"Submission {number} had ended before and stays Located." in answer.json["text"]
+
+
+def test_jobs_that_are_left_of_a_submission_that_has_ended_are_removed(site, owner, items):
+    """Somebody may have called it Located before all of them ended."""
+    number = items.ids["submission_id"]
+    assert any(job.state is not JobState.REMOVED for job in site.world.batch.of(number))
+    site.program(owner).post("update_submission", {"submission_id": number, "status": "Located"})
+
+    site.program(owner).post("kill_jobs", {"submission_id": number, "act": "kill"})
+
+    assert {job.state for job in site.world.batch.of(number)} == {JobState.REMOVED}
+    assert site.world.status(number) is Status.LOCATED
+
+
 def test_one_job_is_held(site, owner, items):
     """The others go on."""
     browser = site.browser(owner)

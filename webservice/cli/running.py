@@ -404,7 +404,8 @@ def why(job: dict[str, Any]) -> str:
         return f"signal {job['exit_signal']}"
     if job["exit_code"]:
         return f"exit code {job['exit_code']}"
-    return str(job["hold_reason"] or "")
+    # An older server says no more than the batch system's own words.
+    return ": ".join(filter(None, [job.get("hold_meaning"), job["hold_reason"]]))
 
 
 def act_on_jobs(arguments: argparse.Namespace) -> int:

@@ -7,11 +7,11 @@ from typing import Any
 from poms.webservice.errors import BackendUnavailable, Invalid, NotFound
 from poms.webservice.handlers.answers import Answer, Call, Data, Done, Page, Text
 from poms.webservice.handlers.lists import BULK, would_do
-from poms.webservice.handlers.params import choice, count, number, numbers, real, text, texts
+from poms.webservice.handlers.params import choice, count, maybe, number, numbers, real, text, texts
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.interfaces import ActResult
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import job_logs, job_queries, jobs, lookups
+from poms.webservice.services import job_logs, job_queries, jobs, lookups, removals
 from poms.webservice.services.pages import bulk
 from poms.webservice.services.pages import submissions as submission_pages
 
@@ -74,7 +74,7 @@ def job_log_text(call: Call) -> Answer:
     Need("view", "stage", "campaign_stage_id", optional=True),
     Need("view", "campaign", "campaign_id", optional=True)), arguments={
         "submission_id": number(), "campaign_stage_id": number(), "campaign_id": number(), "site": text(limit=200),
-        "state": choice(*job_queries.STATES), "days": real(), "after": text(limit=300)})
+        "state": maybe(*job_queries.STATES), "days": real(), "after": text(limit=300)})
 def jobs_list(call: Call) -> Answer:
     """Jobs of a submission, stage or campaign, or of the last days; at one site, in one state; page by page."""
     return Data(job_queries.find_jobs(call.core, call.actor.experiment, job_queries.JobQuestion(
@@ -129,8 +129,11 @@ def _act(call: Call, action: Any, chosen: Any, *, batch_ids: tuple[str, ...] = (
          mark: Status | None = None) -> ActResult:
     if not chosen:
         return ActResult(0, message="No submission has jobs in the batch system.")
+    if mark is not None:
+        return removals.remove(call.core, call.actor.username, call.actor.experiment, chosen, mark=mark,
+                               reason=call["reason"])
     return jobs.act(call.core, call.actor.username, call.actor.experiment, action, chosen, batch_ids=batch_ids,
-                    mark=mark, reason=call["reason"])
+                    reason=call["reason"])
 
 
 def _told(action: str, result: ActResult) -> str:

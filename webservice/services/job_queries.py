@@ -6,6 +6,7 @@ key, so that jobs that come and go in between are neither told twice nor left ou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from poms.webservice.errors import Invalid
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Job, JobSummary, Submission
+from poms.webservice.rules import hold_codes
 from poms.webservice.services.core import Core
 
 PAGE = 500
@@ -61,9 +63,17 @@ def find_jobs(core: Core, experiment: str, question: JobQuestion) -> dict[str, A
             select(JobSummary.submission_id).join(Submission, Submission.submission_id == JobSummary.submission_id)
             .where(*chosen).order_by(JobSummary.submission_id.desc()).limit(PAGE)))
     shown = rows[:PAGE]
-    return {"jobs": [{**row, "state": JobState(row["state"]).name.capitalize()} for row in shown],
+    return {"jobs": [_in_words(row) for row in shown],
             "archived": archived,
             "next": f"{shown[-1]['submission_id']}/{shown[-1]['batch_id']}" if len(rows) > PAGE else ""}
+
+
+def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A job with its state by name; a hold also in plain words, and what usually helps."""
+    known = row["hold_code"] is not None
+    meaning = hold_codes.meaning(row["hold_code"])
+    return {**row, "state": JobState(row["state"]).name.capitalize(),
+            "hold_meaning": meaning.title if known else "", "hold_remedy": meaning.remedy if known else ""}
 
 
 def _chosen(core: Core, experiment: str, question: JobQuestion) -> list[ColumnElement[bool]]:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import Campaign, CampaignStage, CampaignTag, Job, Launch, Submission, Tag
 from poms.webservice.rules.permissions import Actor
-from poms.webservice.rules.statuses import Status
+from poms.webservice.rules.statuses import FINAL, Status
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages.common import STATE_WORDS, Url, counted
 
@@ -30,7 +30,7 @@ _JOB_TEXTS = {
     "hold": "Jobs that run are stopped where they are and begin again when they are released; idle ones do not start.",
     "release": "Held jobs go back to Idle and start again when there is room.",
     "remove": "Jobs that run are stopped and their work is lost."}
-_GONE = " The submissions become Removed, and nothing that depends on them is launched."
+_GONE = " The submissions that go on become Removed, and nothing that depends on them is launched."
 
 
 def jobs_of_submissions(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[int]) -> dict[str, Any]:
@@ -45,10 +45,12 @@ def jobs_of_submissions(core: Core, actor: Actor, url: Url, act: str, numbers: C
     for item, stage in rows:
         jobs = sum(getattr(item, name) for name in _JOB_COLUMNS[act])
         total += jobs
-        state = Status(item.status_id).label
-        items.append({"name": f"{item.submission_id}, {stage}", "state": state, "touched": bool(jobs),
+        status = Status(item.status_id)
+        ends = act == "remove" and status not in FINAL
+        effect = "no job to remove; it becomes Removed" if ends else f"left alone: no job to {act}"
+        items.append({"name": f"{item.submission_id}, {stage}", "state": status.label, "touched": bool(jobs) or ends,
                       "url": url("submission", submission_id=item.submission_id),
-                      "effect": counted(jobs, "job") if jobs else f"left alone: no job to {act}"})
+                      "effect": counted(jobs, "job") if jobs else effect})
     touched = sum(1 for item in items if item["touched"])
     what = f"{_VERBS[act]} {counted(total, 'job')}"
     return _page(f"{what} of {counted(touched, 'submission')}", _JOB_TEXTS[act] + (_GONE if act == "remove" else ""),
