@@ -1,6 +1,7 @@
 // Questions. Without scripts a <dialog popover> opens by its button's popovertarget; with scripts it is modal,
 // keeps the focus inside and gives it back. A form is sent once, however often its button is pressed.
 const AGAIN_MS = 15_000;
+const TYPED = "textarea, select, input:not([type=hidden], [type=checkbox], [type=radio])";
 
 // A question that all rows of a list share: filled in from what stands around the link that asks it.
 function fill(dialog, about) {
@@ -46,8 +47,9 @@ export function startDialogs(page) {
     }
   });
   page.addEventListener("click", (event) => {
-    // A press on the backdrop hits the dialog itself, outside its content.
-    if (event.target instanceof HTMLDialogElement && event.target.open) {
+    // A press on the backdrop hits the dialog itself, outside its content. It ends a question, but not one in which
+    // something can be typed: a hand that slips, or text that is marked to beyond the edge, must not lose it.
+    if (event.target instanceof HTMLDialogElement && event.target.open && event.detail < 2 && !event.target.querySelector(TYPED)) {
       const edge = event.target.getBoundingClientRect();
       const inside = event.clientX >= edge.left && event.clientX <= edge.right
         && event.clientY >= edge.top && event.clientY <= edge.bottom;

@@ -520,6 +520,109 @@ def test_who_may_not_change_it_can_look_at_it(site, owner, open_tab):
     assert node(tab, "gen").count() == 1
 
 
+def test_a_form_outlives_a_slip_of_the_hand(site, owner, open_tab):
+    """Text that is marked to beyond the form, a click beside it, Escape pressed once: what was typed stays."""
+    tab = opened(open_tab(), site.url("campaign_edit", site.save(owner)))
+    node(tab, "reco").dblclick()
+    field(tab, "Version").fill("v_kept")
+    edge = field(tab, "Version").bounding_box()
+
+    tab.mouse.move(edge["x"] + 40, edge["y"] + 10)
+    tab.mouse.down()
+    tab.mouse.move(5, 300, steps=4)
+    tab.mouse.up()
+    tab.mouse.click(5, 300)
+    tab.keyboard.press("Escape")
+    tab.get_by_text("Not applied yet. Escape again drops it.").wait_for()
+    assert field(tab, "Version").input_value() == "v_kept"
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector("dialog[open]", state="detached")
+
+    assert "v_kept" not in shown(tab)
+
+
+def test_from_a_stage_to_its_dependency_what_was_typed_is_applied(site, owner, open_tab):
+    """The link in the form leads on, and does not throw the form away; a wrong name is said first."""
+    tab = opened(open_tab(), site.url("campaign_edit", site.save(owner)))
+    node(tab, "reco").dblclick()
+    field(tab, "Version").fill("v_applied")
+    field(tab, "Name").fill("gen")
+    to_dependency = tab.locator("dialog[open] [data-answer]")
+    to_dependency.click()
+    tab.get_by_text("There is a stage gen already").wait_for()
+
+    field(tab, "Name").fill("reco")
+    to_dependency.click()
+    field(tab, "Files that match").fill("best_%.root")
+    apply(tab)
+
+    in_step(tab, "software_version = v_applied")
+    in_step(tab, "file_pattern_1 = best_%.root")
+
+
+def test_a_text_that_cannot_be_read_is_told_before_a_form_is_filled_in(site, owner, open_tab):
+    """Not after, when the form could only be dropped."""
+    tab = opened(open_tab(), site.url("campaign_edit", site.save(owner)))
+    tab.locator(".text__area").press("Control+Home")
+    tab.keyboard.type("[broken\n")
+    tab.get_by_text("1 problem").wait_for()
+
+    node(tab, "reco").dblclick()
+
+    assert tab.locator("dialog[open] h2").inner_text() == "What the check says"
+    assert "cannot be read" in tab.locator("[data-say]").inner_text()
+
+
+def test_what_is_refused_or_wrong_is_said_where_it_is_seen(site, owner, open_tab):
+    """A dependency that is there already, and a value that the check refuses."""
+    tab = opened(open_tab(), site.url("campaign_edit", site.save(owner)))
+    said = tab.locator("[data-say]")
+
+    node(tab, "gen").click()
+    node(tab, "reco").click(modifiers=["Control"])
+    tab.locator('[data-act="connect"]').click()
+    said.get_by_text("They are connected already").wait_for()
+    node(tab, "gen").dblclick()
+    field(tab, "Done at % of files").fill("most")
+    apply(tab)
+    said.get_by_text("'most' is not a number").wait_for()
+
+
+def test_a_double_click_on_save_does_not_close_what_it_opened(site, owner, open_tab):
+    """What is wrong is listed, and the second click of a hurried hand leaves it there."""
+    tab = opened(open_tab(), site.url("campaign_new"))
+
+    tab.locator('[data-act="save"]').dblclick()
+
+    tab.locator("dialog[open] >> text=What the check says").wait_for()
+    # The list has been there for two pictures: the second click is through.
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert tab.locator("dialog[open]").count() == 1
+
+
+def test_keys_work_at_once_and_save_reaches_into_a_form(site, owner, open_tab):
+    """A adds a stage before anything was clicked; Control S applies the form that is open."""
+    tab = opened(open_tab(), site.url("campaign_edit", site.save(owner)))
+
+    tab.keyboard.press("a")
+    field(tab, "Name").fill("fresh")
+    tab.keyboard.press("Control+s")
+    tab.wait_for_selector("dialog[open]", state="detached")
+
+    in_step(tab, "[campaign_stage fresh]")
+
+
+def test_a_sample_is_saved_as_it_is(site, owner, open_tab):
+    """A new campaign needs no change before it can be saved."""
+    tab = opened(open_tab(), site.url("campaign_new") + "?sample=keepup")
+    name = read(parse(shown(tab))).campaign.name
+
+    tab.locator('[data-act="save"]').click()
+    tab.wait_for_url("**/campaign_edit/**")
+
+    assert site.text(owner, name)
+
+
 def test_it_works_on_a_phone(site, owner, open_tab):
     """At 390 pixels nothing is wider than the screen, and a stage can be opened and changed."""
     tab = opened(open_tab(width=390, height=844), site.url("campaign_edit", site.save(owner)))

@@ -11,12 +11,16 @@ import { TextPane } from "./textpane.js";
 import { View } from "./view.js";
 
 const PAUSE = 250;
+const SAID = 10_000;
 const NEEDS_END = "A stage that needs itself must have a split that ends. Set 'cs_split_type' first!";
+const LOCKED = "The text has lines that cannot be read. Mend them there first.";
 const KEYS = [["Arrow keys", "go from stage to stage"], ["Enter", "open the form"], ["A", "add a stage"],
   ["C, menu key", "add a child"], ["K", "connect: go to the other stage, Enter"], ["L", "go to the dependencies of a stage"],
   ["Space, Shift + arrows", "choose several"], ["Y", "clone"], ["D, Delete", "delete"], ["Alt + arrows", "move"],
   ["Ctrl + Z, Ctrl + Shift + Z", "undo, redo"], ["Ctrl + S", "save"], ["W", "what would be launched"], ["T", "tidy up"], ["+, -, 0", "zoom, fit"],
   ["V", "graph, both or text"], ["P", "list of problems"]];
+const POINTER = [["Double click", "open the form; on the ground: add a stage"], ["Right click", "add a child"], ["Drag", "move a stage, or the ground"],
+  ["Drag the circle below a stage", "draw a dependency"], ["Shift + click, Shift + drag", "choose several"], ["Ctrl + wheel", "zoom"]];
 
 class Editor {
   constructor(root) {
@@ -57,6 +61,8 @@ class Editor {
   get now() { return this.history.now; }
   get model() { return this.now.model; }
   get savedName() { return this.campaign?.name ?? ""; }
+  // A new campaign can be saved as it came, such as a sample.
+  get canSave() { return !this.saving && (this.isChanged || !this.campaign); }
   get isChanged() { return this.history && (this.typing !== undefined || this.now.text !== this.loaded.text || this.now.text === null); }
 
   // -------------------------------------------------------------------------------------------------------- changing
@@ -65,7 +71,7 @@ class Editor {
   change(model, { choose = null, say = "" } = {}) {
     if (!this.mayEdit || model === this.model) return;
     if (this.now.locked) {
-      this.say("The text has lines that cannot be read. Mend them there first.");
+      this.say(LOCKED);
       return;
     }
     if (this.typing !== undefined) {
@@ -107,8 +113,11 @@ class Editor {
       this.history.push(this.step(fromServer(answer.model, this.model), answer));
     } else {
       const step = this.now;
+      const known = new Set(step.problems.map((one) => one.message));
       const { text, problems, warnings, sections, locked } = await this.server.check({ text: step.anchor, model: toServer(step.model) });
       Object.assign(step, { text, problems, warnings, sections, locked });
+      const wrong = problems.find((one) => !known.has(one.message));
+      if (wrong) this.say(wrong.message);
     }
     this.trouble = "";
     this.keepDraft();
@@ -224,12 +233,17 @@ class Editor {
     const some = [...this.selected].some((id) => id !== "home");
     const one = this.selected.size === 1;
     const can = { undo: this.history.canUndo, redo: this.history.canRedo, delete: some, clone: [...this.selected].some((id) => stageOf(model, id)),
-      child: one && some, connect: some, open: this.selected.size > 0, save: !this.saving && this.isChanged, changes: this.isChanged, preview: !this.saving && this.isChanged };
+      child: one && some, connect: some, open: this.selected.size > 0, save: this.canSave, changes: this.isChanged, preview: this.canSave };
     for (const [name, is] of Object.entries(can)) set(this.tool(name), "aria-disabled", is ? null : "true");
     set(this.tool("connect"), "aria-pressed", String(Boolean(this.connecting)));
   }
 
-  say(words) { this.root.querySelector("[data-say]").textContent = words; }
+  say(words) {
+    const place = this.root.querySelector("[data-say]");
+    place.textContent = words;
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => { place.textContent = ""; }, SAID);
+  }
 
   pane(which) {
     const panes = this.root.querySelector("[data-panes]");
@@ -370,8 +384,17 @@ class Editor {
     this.status();
   }
 
+  // Whether a form may be opened: what cannot be kept is better told before it is typed than after.
+  async isOpen() {
+    if (this.typing !== undefined) await this.settle();
+    if (!this.now.locked || !this.mayEdit) return true;
+    this.say(LOCKED);
+    await this.problems();
+    return false;
+  }
+
   async addStage(point = null) {
-    const text = await this.forms.adding(null);
+    const text = await this.isOpen() && await this.forms.adding(null);
     if (!text) return;
     const [model, ids] = addFrom(this.model, null, text);
     const place = point && this.model.stages.some((stage) => stage.place) ? point.map(Math.round) : null;
@@ -380,7 +403,7 @@ class Editor {
 
   async addChild(id) {
     const parent = stageOf(this.model, id);
-    const text = await this.forms.adding(parent ?? null);
+    const text = await this.isOpen() && await this.forms.adding(parent ?? null);
     if (!text) return;
     const [model, ids] = addFrom(this.model, parent?.id ?? null, text);
     this.change(model, { choose: ids, say: `${plural(ids.length, "stage")} added` });
@@ -407,7 +430,7 @@ class Editor {
   }
 
   async open(id) {
-    if (this.typing !== undefined) await this.settle();
+    if (!await this.isOpen()) return;
     const several = [...this.selected].filter((one) => stageOf(this.model, one));
     if (several.length > 1 && several.includes(id) && this.mayEdit) {
       const result = await this.forms.stages(several.map((one) => stageOf(this.model, one)));
@@ -421,9 +444,11 @@ class Editor {
 
   async openStage(stage) {
     const result = await this.forms.stage(stage, this.problemsOf(`campaign_stage ${stage.name}`));
-    if (typeof result === "string") this.go(result);
-    if (typeof result === "string") await this.openLink(linkOf(this.model, result));
-    else if (result && (result.name !== stage.name || Object.keys(result.values).length)) this.change(setStage(this.model, stage.id, result));
+    if (!result) return;
+    if (result.name !== stage.name || Object.keys(result.values).length) this.change(setStage(this.model, stage.id, result));
+    if (!result.next) return;
+    this.go(result.next);
+    await this.openLink(linkOf(this.model, result.next));
   }
 
   async openLink(link) {
@@ -462,7 +487,7 @@ class Editor {
   // --------------------------------------------------------------------------------------------------------- dialogs
 
   keysHelp() {
-    return ask({ title: "Keys", yes: "", no: "Close", body: html("dl", { class: "kv editkeys" }, KEYS.map(([key, does]) => [html("dt", {}, html("kbd", {}, key)), html("dd", {}, does)])) });
+    return ask({ title: "Keys and mouse", yes: "", no: "Close", body: [KEYS, POINTER].map((list) => html("dl", { class: "kv editkeys" }, list.map(([key, does]) => [html("dt", {}, html("kbd", {}, key)), html("dd", {}, does)]))) });
   }
 
   async problems() {
@@ -495,7 +520,7 @@ class Editor {
   async preview() {
     if (this.saving || !this.mayEdit) return;
     await this.settle();
-    if (!this.isChanged) {
+    if (!this.canSave) {
       this.say("Nothing is changed");
       return;
     }
@@ -528,11 +553,11 @@ class Editor {
   // ---------------------------------------------------------------------------------------------------------- saving
 
   async save() {
-    if (this.saving || !this.mayEdit) return;
+    if (!this.canSave || !this.mayEdit) return;
     this.saving = true;
     try {
       await this.settle();
-      if (!this.isChanged) return;
+      if (this.campaign && !this.isChanged) return;
       this.status();
       await this.send();
     } finally {
@@ -617,14 +642,16 @@ class Editor {
 
   // ----------------------------------------------------------------------------------------------------------- drafts
 
-  get draftKey() { return `poms-editor:${this.root.dataset.place}:${this.campaign?.id ?? "new"}`; }
+  get draftKey() { return `poms-editor:${this.root.dataset.place}:${this.campaign?.id ?? "new" + location.search}`; }
 
   keepDraft() {
     const text = this.typing ?? this.now.text;
     if (!this.isChanged || text === null) {
-      if (!this.isChanged) this.forgetDraft();
+      // What is offered from before is not ours to forget.
+      if (!this.isChanged && this.drafted) this.forgetDraft();
       return;
     }
+    this.drafted = true;
     try { localStorage.setItem(this.draftKey, JSON.stringify({ text, version: this.loaded.version })); } catch { /* Not kept; the page asks before it is left. */ }
   }
 
@@ -665,8 +692,18 @@ class Editor {
     }
     this.pane("both");
     document.addEventListener("keydown", (event) => {
-      if (!(event.ctrlKey || event.metaKey) || document.querySelector("dialog[open]")) return;
+      const form = [...document.querySelectorAll(".editask[open] form")].at(-1);
       const key = event.key.toLowerCase();
+      if (!(event.ctrlKey || event.metaKey)) {
+        if (event.target === document.body && !form && !event.altKey && this.key(event.key)) event.preventDefault();
+        return;
+      }
+      if (document.querySelector("dialog[open]")) {
+        if (key !== "s") return;
+        event.preventDefault();
+        form?.requestSubmit();
+        return;
+      }
       const inText = event.target === this.text.area || event.target.matches?.("input, select");
       const redo = key === "y" || (key === "z" && event.shiftKey);
       if (key === "s") this.act(() => this.save());
@@ -675,6 +712,8 @@ class Editor {
       else return;
       event.preventDefault();
     });
+    // Back to the page on which a campaign was new: it is not new any more.
+    addEventListener("pageshow", (event) => { if (event.persisted && this.leaving) location.reload(); });
     addEventListener("beforeunload", (event) => { if (this.isChanged && this.mayEdit && !this.leaving) event.preventDefault(); });
   }
 }

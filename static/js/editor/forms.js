@@ -20,7 +20,8 @@ const CHOICES = { stage_type: STAGE_TYPES, completion_type: ["complete", "locate
   default_clear_cronjob: ["True", "False"] };
 
 // Shows a modal dialog; resolves with what read() gives when it is accepted, with null otherwise.
-export function ask({ title, body, yes = "Apply", no = "Cancel", read = () => true, extra = [], answers = extra, wide = false, danger = false }) {
+// answer: what one of the buttons "answers" comes to; null if the dialog has to stay.
+export function ask({ title, body, yes = "Apply", no = "Cancel", read = () => true, extra = [], answers = extra, answer = (said) => said, wide = false, danger = false }) {
   return new Promise((resolve) => {
     const heading = newId();
     const before = document.activeElement;
@@ -32,11 +33,20 @@ export function ask({ title, body, yes = "Apply", no = "Cancel", read = () => tr
       html("div", { class: "ask__foot" }, extra, no ? button(no, { kind: "button--bare", onclick: () => dialog.close() }) : null, yes ? accept : null));
     const dialog = html("dialog", { class: `ask editask ${wide ? "editask--wide" : ""}`, "aria-labelledby": heading }, form);
     const finish = (value) => { result = value; dialog.close(); };
-    answers.forEach((one) => one.addEventListener("click", () => finish(one.dataset.answer ?? null)));
+    const end = (value) => { if (value !== undefined && value !== null) finish(value); };
+    answers.forEach((one) => one.addEventListener("click", () => end(answer(one.dataset.answer))));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const value = read(finish);
-      if (value !== undefined && value !== null) finish(value);
+      end(read(finish));
+    });
+    // Escape does not drop what was typed before it was pressed twice.
+    let typed = false;
+    for (const name of ["input", "change"]) form.addEventListener(name, () => { typed = true; });
+    dialog.addEventListener("cancel", (event) => {
+      if (!typed || !yes) return;
+      typed = false;
+      event.preventDefault();
+      form.lastChild.prepend(html("p", { class: "small", role: "status" }, "Not applied yet. Escape again drops it."));
     });
     dialog.addEventListener("close", () => {
       dialog.remove();
@@ -131,13 +141,14 @@ export class Forms {
     const links = this.model.links.filter((link) => link.consumer === stage.id || link.needs === stage.id);
     const dependencies = links.length ? html("section", { class: "editform__links" }, html("h3", {}, "Dependencies"), html("ul", {}, links.map((link) => html("li", {},
       html("button", { type: "button", class: "linklike", "data-answer": link.id }, `${names.get(link.consumer)} takes ${link.pattern} from ${names.get(link.needs)}`))))) : null;
+    const read = () => {
+      note.textContent = nameProblem(this.model, name.read(), stage.id);
+      if (note.textContent) { name.input.focus(); return null; }
+      return { name: name.read(), values: changed(fields, stage.values) };
+    };
     return ask({ title: `Stage ${stage.name}`, wide: true, ...this.rights(),
       body: [trouble(problems), html("div", { class: "editform" }, name.element), note, body, dependencies],
-      read: () => {
-        note.textContent = nameProblem(this.model, name.read(), stage.id);
-        if (note.textContent) { name.input.focus(); return null; }
-        return { name: name.read(), values: changed(fields, stage.values) };
-      }, answers: [...(dependencies?.querySelectorAll("[data-answer]") ?? [])] });
+      read, answer: (next) => { const now = read(); return now && { ...now, next }; }, answers: [...(dependencies?.querySelectorAll("[data-answer]") ?? [])] });
   }
 
   rights() { return this.editor.mayEdit ? {} : { yes: "", no: "Close" }; }
