@@ -74,6 +74,7 @@ def test_times_may_carry_a_unit(tmp_path, text, seconds):
 @pytest.mark.parametrize(("section", "key", "value", "expected"), [
     ("web", "threads", "many", "a whole number"),
     ("web", "threads", "0", "at least 1"),
+    ("experiment_defaults", "catalogue_clock_tolerance_seconds", "-1", "a time such as"),
     ("web", "threads", "1_000", "a whole number"),
     ("web", "threads", "٣", "a whole number"),
     ("web", "listen", "8080", "host:port"),

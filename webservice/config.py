@@ -283,6 +283,9 @@ class ExperimentSettings:
                                           "Launches have their own limit.", check=_at_least(0.1))
     backend_workers: int = _key("int", "4", "Calls of one backend that may be under way at the same time.",
                                 check=_at_least(1))
+    catalogue_clock_tolerance_seconds: float = _key(
+        "seconds", "5m", "Files that the file catalogue dates before a submission are not its output; so much before "
+        "it they may be, for clocks that do not agree. 0: not at all.", check=_at_least(0))
     analysis_launch_hosts: tuple[str, ...] = _key("list", "", "Hosts on which analysis users may launch.")
     time_zone: str = _key("str", "UTC", "Time zone in which schedules are meant, such as America/Chicago.",
                           check=(_time_zone, "the name of a time zone such as Europe/Zurich"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
@@ -420,6 +420,7 @@ class SubmissionView:
 
     ``patterns`` are the output patterns in force (``%`` is any text; one with a blank is a
     query fragment); ``ancestor_depth`` is the number of generations from input to output.
+    ``clock_tolerance_seconds``: so much may the catalogue's clock be behind the service's.
     """
 
     submission_id: int
@@ -434,6 +435,12 @@ class SubmissionView:
     owner: str = ""
     owner_role: str = "production"
     jobs_expected: int = 0
+    clock_tolerance_seconds: float = 0.0
+
+    @property
+    def made_after(self) -> datetime:
+        """Only files that are younger than this, by the catalogue's clock, are this submission's output."""
+        return self.created_at - timedelta(seconds=self.clock_tolerance_seconds)
 
 
 @dataclass(frozen=True, slots=True)

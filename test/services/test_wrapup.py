@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import select
 
@@ -12,7 +14,8 @@ from poms.webservice.rules.permissions import SHIFTER
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import candidates, launches, wrapup
 from poms.webservice.testing.faults import Died
-from poms.webservice.testing.world import stage
+from poms.webservice.testing.fixtures import make_service
+from poms.webservice.testing.world import World, stage
 
 
 @pytest.fixture
@@ -35,6 +38,27 @@ def test_located_by_files(world, two_stages, files, status):
     number = world.submission(two_stages, "gen")
     world.finish(number, files=files)
 
+    world.wrap_up()
+
+    assert world.status(number) is status
+
+
+@pytest.mark.parametrize(("text", "seconds", "status"), [
+    ("", 299, Status.LOCATED), ("", 301, Status.COMPLETED),
+    ("catalogue_clock_tolerance_seconds = 0", 1, Status.COMPLETED),
+    ("catalogue_clock_tolerance_seconds = 0", -1, Status.LOCATED),
+    ("[experiment samdev]\ncatalogue_clock_tolerance_seconds = 1h", 3599, Status.LOCATED)])
+def test_a_catalogue_whose_clock_is_behind(database, tmp_path, clock, text, seconds, status):
+    """Output is counted though the catalogue dates it before its submission: five minutes, or as its settings say."""
+    service = make_service(database, tmp_path, clock, text=text)
+    world = World(service.core, service.fakes)
+    catalogue = world.catalogue()
+    catalogue.dataset("raw", 10)
+    campaign = world.campaign_with(stage("gen", dataset="raw", pct=80))
+    catalogue.clock = lambda: clock() - timedelta(seconds=seconds)
+
+    number = world.submission(campaign, "gen")
+    world.finish(number, files=10)
     world.wrap_up()
 
     assert world.status(number) is status

@@ -36,6 +36,7 @@ class Candidate:
     job_type_content: dict[str, Any]
     dependencies: tuple[CampaignDependency, ...]
     owner: str
+    clock_tolerance_seconds: float
     role: str = ""
 
     @property
@@ -51,7 +52,7 @@ class Candidate:
             software_version=self.stage_content["software_version"], created_at=submission.created,
             patterns=tuple(patterns) or ("%",), ancestor_depth=self.stage.output_ancestor_depth,
             stage_type=self.stage.campaign_stage_type, owner=self.owner, owner_role=self.stage.creator_role,
-            jobs_expected=submission.jobs_expected)
+            jobs_expected=submission.jobs_expected, clock_tolerance_seconds=self.clock_tolerance_seconds)
 
     @property
     def job_type_patterns(self) -> list[str]:
@@ -76,7 +77,7 @@ def load(core: Core, experiment: str, *, after: int = 0, only: int | None = None
         found = session.scalars(query.order_by(Submission.submission_id).limit(BATCH)).all()
         if not found:
             return []
-        return with_surroundings(session, found)
+        return with_surroundings(core, session, found)
 
 
 def describe(core: Core, submission_id: int, experiment: str) -> Candidate:
@@ -86,10 +87,10 @@ def describe(core: Core, submission_id: int, experiment: str) -> Candidate:
             Submission.submission_id == submission_id, Submission.experiment == experiment))
         if submission is None:
             raise NotFound(f"There is no submission {submission_id} in {experiment}.")
-        return with_surroundings(session, [submission])[0]
+        return with_surroundings(core, session, [submission])[0]
 
 
-def with_surroundings(session: Session, found: Sequence[Submission]) -> list[Candidate]:
+def with_surroundings(core: Core, session: Session, found: Sequence[Submission]) -> list[Candidate]:
     """Everything about many submissions in a fixed number of statements."""
     parents = {item.recovery_tasks_parent for item in found} - {None}
     originals = {item.submission_id: item for item in session.scalars(
@@ -118,4 +119,6 @@ def with_surroundings(session: Session, found: Sequence[Submission]) -> list[Can
         stage=stages[item.campaign_stage_id], stage_content=contents[item.campaign_stage_snapshot_id],
         job_type_content=contents[item.job_type_snapshot_id],
         dependencies=tuple(dependencies[item.campaign_stage_id]),
-        owner=owners[stages[item.campaign_stage_id].creator]) for item in found]
+        owner=owners[stages[item.campaign_stage_id].creator],
+        clock_tolerance_seconds=core.settings.experiment(item.experiment).catalogue_clock_tolerance_seconds)
+        for item in found]

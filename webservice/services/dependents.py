@@ -176,7 +176,7 @@ def _with_early_stages(core: Core, experiment: str, *, after: int) -> list[Candi
                 or_(Submission.status_id.in_([int(status) for status in _MAKING]),
                     and_(Submission.status_id == int(Status.LOCATED), Submission.status_since > late)))
             .order_by(Submission.submission_id).limit(candidates.BATCH)).all()
-        return candidates.with_surroundings(session, found) if found else []
+        return candidates.with_surroundings(core, session, found) if found else []
 
 
 def _numbered(candidate: Candidate) -> Iterator[tuple[int, CampaignDependency]]:

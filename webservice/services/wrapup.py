@@ -386,7 +386,7 @@ def recoveries_due(core: Core, experiment: str, since: datetime) -> list[Candida
                    or_(own, shared) if settings.recovery_policy else own)
             .order_by(Submission.submission_id).limit(candidates.BATCH)).all() \
             if settings.recovery_policies != "off" else []
-        return candidates.with_surroundings(session, found) if found else []
+        return candidates.with_surroundings(core, session, found) if found else []
 
 
 def _take_over(core: Core, candidate: Candidate, policy: Policy) -> bool:

@@ -356,8 +356,8 @@ class FakeCatalogue(Faulty):
 
 
 def _made_by(submission: SubmissionView) -> str:
-    since = submission.created_at.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return f"version '{submission.software_version}' and create_date >= '{since}'"
+    since = submission.made_after.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return f"version '{submission.software_version}' and create_date > '{since}'"
 
 
 def _fragment(pattern: str) -> str:

@@ -283,6 +283,18 @@ class DataBackendContract:
 
         assert list(project.output_files(self.view())) == []
 
+    @pytest.mark.parametrize(("hours", "names"), [(2, ["a.root"]), (0.5, [])])
+    def test_output_dated_before_the_submission_is_ours_within_the_tolerance(self, project, hours, names):
+        """A catalogue whose clock is behind dates output before the submission that made it."""
+        self.output(project, "a.root", "f1")
+        self.deliver(project, "prj", "f1", "consumed")
+        view = self.view(created_at=START + timedelta(hours=1), clock_tolerance_seconds=3600 * hours)
+
+        assert [item.file_name for item in project.output_files(view)] == names
+        assert project.output_counts(view).located == len(names)
+        assert project.dependency_files(view, ["%.root"], 1).count == len(names)
+        assert project.recovery_files(view, "pending_files").count == 5 - len(names)
+
     def test_inputs_count_when_all_patterns_have_located_children(self, project):
         """An input is done when a located child of every pattern is there."""
         for name in ("f1", "f2", "f3"):

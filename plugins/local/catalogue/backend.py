@@ -179,7 +179,7 @@ class LocalCatalogue:
         if not has_project(submission):
             base = self._declared_by_jobs(scope, submission)
             return sam_queries.every(base, sam_queries.matching_any(submission.patterns)) if base else ""
-        made = sam_queries.made_by(submission.software_version, submission.created_at, submission.patterns)
+        made = sam_queries.made_by(submission.software_version, submission.made_after, submission.patterns)
         return sam_queries.output(submission.project, made, submission.ancestor_depth)
 
     def _declared_by_jobs(self, scope: Scope, submission: SubmissionView) -> str:
@@ -243,7 +243,7 @@ class LocalCatalogue:
             return self._declared_query(scope, submission, patterns, number)
         if submission.stage_type == "datatransfer":
             return sam_queries.dependency_from_definition(submission.dataset, patterns)
-        made = sam_queries.made_by(submission.software_version, submission.created_at, patterns)
+        made = sam_queries.made_by(submission.software_version, submission.made_after, patterns)
         return sam_queries.output(submission.project, made, submission.ancestor_depth)
 
     def _declared_query(self, scope: Scope, submission: SubmissionView, patterns: Sequence[str], number: int) -> str:
@@ -303,7 +303,7 @@ def _dataset_name(submission: SubmissionView, number: int) -> str:
 
 def _each_output(submission: SubmissionView) -> builtins.list[str]:
     """One query for each pattern: what a complete input has a child of."""
-    return [sam_queries.made_by(submission.software_version, submission.created_at, [pattern])
+    return [sam_queries.made_by(submission.software_version, submission.made_after, [pattern])
             for pattern in sam_queries.split_patterns(submission.patterns)]
 
 

@@ -359,6 +359,18 @@ def test_output_older_than_the_submission_is_not_its_output(production: Producti
     assert production.catalogue.output_counts(view).located == 0
 
 
+@pytest.mark.parametrize(("tolerance", "located"), [(0, 0), (299, 0), (300, 0), (301, 1), (3600, 1)])
+def test_output_may_be_dated_as_much_earlier_as_is_tolerated(production: Production, tolerance: float,
+                                                             located: int) -> None:
+    """A file dated five minutes before the submission counts if more than that is tolerated."""
+    production.make("a_1.root", "raw_1.root")
+    view = production.view(created_at=production.site.clock() + timedelta(minutes=5),
+                           clock_tolerance_seconds=tolerance)
+
+    assert production.catalogue.output_counts(view).located == located
+    assert len(list(production.catalogue.output_files(view))) == located
+
+
 def test_output_two_generations_on_is_found(production: Production) -> None:
     """With ancestor depth 2 grandchildren count; the generation between need not be located."""
     production.make("mid_1.root", "raw_1.root", located=False)
