@@ -264,12 +264,13 @@ def upsert(session: Session, table, rows: list[dict], keys: list[str], *, only_i
     return session.connection().execute(statement, rows).rowcount
 
 
-def upsert_many(session: Session, table, columns: Sequence[str], rows: Sequence[Sequence[Any]], keys: Sequence[str], *,
+def upsert_many(session: Session, table, columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence[str], *,
                 unless: Callable[[Any, Any], ColumnElement[bool]] | None = None) -> int:
     """Insert very many rows, or update those whose key exists and that differ; returns how many were written.
 
     Each key may come once; times are aware. ``unless(stored, new)`` is a condition under which a stored row is left as
-    it is. On PostgreSQL the rows come by COPY, and one statement takes over what is new.
+    it is. On PostgreSQL the rows come by COPY, and one statement takes over what is new. Rows are best made while they
+    are read: millions that last as long as the call keep the interpreter's garbage collection busy.
     """
     table = getattr(table, "__table__", table)
     statement = _dialect(session).insert(table)
@@ -294,7 +295,7 @@ def upsert_many(session: Session, table, columns: Sequence[str], rows: Sequence[
     return written
 
 
-def insert_many(session: Session, table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool:
+def insert_many(session: Session, table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
     """Insert very many rows of which none should be there; False, and nothing is inserted, if one is.
 
     On PostgreSQL the rows come by COPY, without the detour that ``upsert_many`` needs to find out what differs.

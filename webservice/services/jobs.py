@@ -36,6 +36,8 @@ DEPARTED_AT_ONCE = 20_000
 
 JOB_COLUMNS = tuple(each.name for each in fields(JobRecord))
 _JOB_ROW = attrgetter(*JOB_COLUMNS)
+_JOB_KEY = attrgetter("submission_id", "batch_id")
+_SUBMISSION_OF = attrgetter("submission_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +100,16 @@ def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, e
     to_come = poll.growing.difference(live_counts(poll.counts))
     if changed is None:
         changed = changed_submissions(core, experiments, counts)
-    ended = {record.submission_id for record in poll.departed}
+    ended = set(map(_SUBMISSION_OF, poll.departed))
     known: set[int] = set()
     # Nothing is asked of the batch system while a transaction is open: the next piece comes after it.
     for records in chain(_chunks(poll.departed, DEPARTED_AT_ONCE), poll.details):
         with core.db.write() as session:
             if _owner(session, task, epoch) is None:
                 return 0
-            here = _known(session, {record.submission_id for record in records}, experiments)
-            write_jobs(session, [record for record in records if record.submission_id in here])
+            told = set(map(_SUBMISSION_OF, records))
+            here = _known(session, told, experiments)
+            write_jobs(session, records if here == told else [each for each in records if each.submission_id in here])
         known |= here
     affected = sorted((changed | ended) & (known | changed))
     for some in _chunks(affected, 200):
@@ -128,28 +131,37 @@ def _owner(session: Session, task: str, epoch: int) -> AgentTask | None:
     return row if row.lease_epoch == epoch else None
 
 
-def write_jobs(session: Session, records: Iterable[JobRecord]) -> int:
+def write_jobs(session: Session, records: Collection[JobRecord]) -> int:
     """Insert or update jobs, only what changed; a job that ended never goes back to a live state."""
-    latest: dict[tuple[int, str], JobRecord] = {}
-    for record in records:
-        key = (record.submission_id, record.batch_id)
-        before = latest.get(key)
-        if before is None or not before.state.is_final:
-            latest[key] = record
-    if not latest:
-        return 0
-    known = _with_jobs(session, {number for number, _ in latest})
-    fresh = [_JOB_ROW(record) for key, record in latest.items() if key[0] not in known]
-    if fresh and insert_many(session, Job, JOB_COLUMNS, fresh):
-        latest = {key: record for key, record in latest.items() if key[0] in known}
-    else:  # There are none, or somebody else stored some of them since we looked.
-        fresh = []
+    # With few steps of Python for each job: millions of them would take as long as all that the database does.
+    latest = dict(zip(map(_JOB_KEY, records), records, strict=True))
+    if len(latest) < len(records):
+        latest = _latest(records)
+    numbers = set(map(_SUBMISSION_OF, records))
+    known = _with_jobs(session, numbers)
+    fresh: list[JobRecord] = []
+    if known != numbers:
+        fresh = [record for key, record in latest.items() if key[0] not in known]
+        if insert_many(session, Job, JOB_COLUMNS, map(_JOB_ROW, fresh)):
+            latest = {key: record for key, record in latest.items() if key[0] in known}
+        else:  # Somebody else stored some of them since we looked.
+            fresh = []
     if not latest:
         return len(fresh)
     latest |= _with_holds(session, latest)
     return len(fresh) + upsert_many(
-        session, Job, JOB_COLUMNS, list(map(_JOB_ROW, latest.values())), ["submission_id", "batch_id"],
+        session, Job, JOB_COLUMNS, map(_JOB_ROW, latest.values()), ["submission_id", "batch_id"],
         unless=lambda stored, new: and_(_is_final(stored.state), not_(_is_final(new.state))))
+
+
+def _latest(records: Iterable[JobRecord]) -> dict[tuple[int, str], JobRecord]:
+    """The last that is told of each job, but for its end, of which the first counts."""
+    latest: dict[tuple[int, str], JobRecord] = {}
+    for record in records:
+        before = latest.get(_JOB_KEY(record))
+        if before is None or not before.state.is_final:
+            latest[_JOB_KEY(record)] = record
+    return latest
 
 
 def _with_jobs(session: Session, numbers: Iterable[int]) -> set[int]:
