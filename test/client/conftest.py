@@ -32,6 +32,7 @@ class Running:
     capsys: pytest.CaptureFixture[str]
     asked: list[tuple[str, str]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    is_down: bool = False
 
     @property
     def client(self) -> Client:
@@ -57,7 +58,9 @@ def running(sqlite_database, tmp_path: Path, clock, capsys) -> Iterator[Running]
     running = Running(world, "", capsys)
 
     def noted(environ, start_response):
-        """Keeps what was asked; loses an answer on its way back when the test says so."""
+        """Keeps what was asked; is down, or loses an answer on its way back, when the test says so."""
+        if running.is_down:
+            raise BrokenPipeError(errno.EPIPE, "nobody is here")
         running.asked.append((environ["PATH_INFO"], environ.get("HTTP_IDEMPOTENCY_KEY", "")))
         if not any(word in environ["PATH_INFO"] for word in running.broken):
             return application(environ, start_response)

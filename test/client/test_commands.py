@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import shlex
 import shutil
@@ -12,10 +13,10 @@ from dataclasses import replace
 import pytest
 
 from poms.webservice.agent.setup_tests import SetupTester
-from poms.webservice.cli import make_parser
+from poms.webservice.cli import main, make_parser
 from poms.webservice.cli.completion import places_of, script
 from poms.webservice.client import Client, Unreachable, places
-from poms.webservice.errors import ConfigurationError, Invalid, NotFound
+from poms.webservice.errors import BackendUnavailable, ConfigurationError, Invalid, NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import holds
@@ -428,8 +429,6 @@ def test_a_launch_is_called_off(running, campaign):
 
 def test_a_server_that_is_not_there_ends_with_three(capsys):
     """Scripts can tell it from a refusal."""
-    from poms.webservice.cli import main
-
     status = main(["campaigns", "list", "-e", "samdev", "--server", "http://127.0.0.1:1", "--retries", "0"])
 
     assert status == 3
@@ -437,6 +436,80 @@ def test_a_server_that_is_not_there_ends_with_three(capsys):
 
 
 # ------------------------------------------------------------------------------- the Python module
+
+
+@pytest.fixture
+def front():
+    """A front end that answers as the test says, (status, headers) one after the other, the last again and again."""
+    answers, seen = [], []
+
+    class Front(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            seen.append(self.headers["Idempotency-Key"])
+            status, headers = answers.pop(0) if len(answers) > 1 else answers[0]
+            body = b'{"tl": []}'
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", "Content-Length": "10", **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words):
+            """Nothing on standard error."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", answers, seen
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_what_a_front_end_answers_is_asked_again(front, status):
+    """POMS behind it may be starting; the same key comes again, so nothing is done twice."""
+    url, answers, seen = front
+    answers += [(status, {"Retry-After": "0"}), (200, {})]
+
+    assert Client(url, retries=1).campaigns() == []
+    assert len(seen) == 2 and len(set(seen)) == 1
+
+
+def test_a_front_end_without_poms_behind_it_ends_with_three(front, capsys):
+    """As any server that does not answer: whether something was done is not known."""
+    url, answers, _ = front
+    answers.append((503, {}))
+
+    assert main(["campaigns", "list", "-e", "samdev", "--server", url, "--retries", "0"]) == 3
+
+
+def test_what_poms_itself_cannot_do_now_is_not_asked_again(front):
+    """It has answered: a system behind it is silent, which asking at once does not change."""
+    url, answers, seen = front
+    answers.append((503, {"X-Request-Id": "abc"}))
+
+    with pytest.raises(BackendUnavailable) as refused:
+        Client(url, retries=3).campaigns()
+
+    assert not isinstance(refused.value, Unreachable)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("address", ["poms.example.org", "ftp://poms.example.org", "http://[::1", "http://"])
+def test_an_address_that_is_none_is_named(address, capsys):
+    """With how to write it, and without a traceback."""
+    assert main(["status", "--server", address]) == 1
+    said = capsys.readouterr().err
+    assert "is no address of a server" in said and "https://poms.example.org" in said
+
+
+def test_certificates_that_are_not_there_are_named(monkeypatch, capsys):
+    """Where the surroundings name a file for all of requests."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent/bundle.pem")
+
+    assert main(["status", "--server", "https://127.0.0.1:1"]) == 1
+    assert "/nonexistent/bundle.pem" in capsys.readouterr().err
 
 
 def test_refusals_are_the_conditions_that_they_are(running, campaign):

@@ -40,10 +40,18 @@ if behaviour == "usage":
 if behaviour == "wait":
     sys.stdout.flush()
     sys.stdin.readline()
+if behaviour == "ask":
+    print("Password: ", end="", flush=True)
+    sys.stdin.readline()
 print("3 job(s) submitted to cluster 7.")
 print("=-" * 30)
 print("Use job id 7.0@jobsub-01.example.org to retrieve output")
 sys.stdout.flush()
+if behaviour == "linger":
+    sys.stdin.readline()
+    behaviour = ""
+if behaviour == "ask":
+    behaviour = ""
 sys.exit(int(behaviour or 0))
 '''
 AWKWARD = ["plain", "two words", "it's", 'say "x"', "back\\slash", "$(touch /tmp/x)", "`id`", "7stage", "stage-a",
@@ -242,7 +250,9 @@ def test_jobsubs_own_hook_reports_as_well(launch_host, running, campaign):
 def test_jobs_go_when_poms_is_down_and_it_is_told_later(launch_host, running, campaign):
     """The next submission sends what waits; each run has one number."""
     stage_id = campaign.stage("gen")
-    down = launch_host.run("file:///bin/true", "first", POMS_CAMPAIGN_ID=stage_id, POMS_SERVER="http://127.0.0.1:1")
+    running.is_down = True
+    down = launch_host.run("file:///bin/true", "first", POMS_CAMPAIGN_ID=stage_id)
+    running.is_down = False
     assert down.returncode == 0 and "told later" in down.stderr
     assert len(launch_host.spool.waiting()) == 1
 
@@ -266,13 +276,13 @@ def test_a_known_number_travels_also_when_poms_is_down(launch_host, running, cam
 def test_reports_that_wait_are_sent_on_demand(launch_host, running, campaign, monkeypatch):
     """By poms report --flush; 3 while the server does not answer."""
     number = running.world.launch(campaign, "gen").submission_id
-    launch_host.run("file:///bin/true", POMS4_SUBMISSION_ID=number, POMS_SERVER="http://127.0.0.1:1")
+    running.is_down = True
+    launch_host.run("file:///bin/true", POMS4_SUBMISSION_ID=number)
     monkeypatch.setenv("POMS_SPOOL", str(launch_host.spool.directory))
-    url, running.url = running.url, "http://127.0.0.1:1"
     assert running.poms("report", "--flush", "--retries", "0")[0] == 3
-    running.url = url
+    running.is_down = False
 
-    assert running.poms("report", "--flush")[:2] == (0, "1 reports sent, 0 refused, 0 wait\n")
+    assert running.poms("report", "--flush")[:2] == (0, "1 report sent, 0 refused, 0 wait\n")
 
     assert running.world.get(number).jobsub_job_id == "7@jobsub-01.example.org"
 
@@ -328,6 +338,153 @@ def test_a_signal_reaches_the_submission(launch_host, campaign):
     process.communicate()
 
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def start(launch_host, **variables) -> subprocess.Popen[str]:
+    """The wrapper, left running with its input and output open."""
+    environment = {**launch_host.environment, **{name: str(value) for name, value in variables.items()}}
+    return subprocess.Popen(launch_host.command("file:///bin/true"), env=environment, stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_wrapper_killed_between_submit_and_report_loses_nothing(launch_host, running, campaign):
+    """The report is on the disk before anybody reads the job id; the next submission sends it."""
+    process = start(launch_host, POMS_CAMPAIGN_ID=campaign.stage("gen"), STAND_IN="linger")
+    while "Use job id" not in process.stdout.readline():
+        pass
+
+    process.kill()
+    process.communicate()
+
+    assert running.world.get(1).jobsub_job_id is None
+    launch_host.run("file:///bin/true", POMS_CAMPAIGN_ID=campaign.stage("gen"))
+    assert [row.jobsub_job_id for row in running.world.submissions()] == ["7@jobsub-01.example.org"] * 2
+    assert launch_host.spool.waiting() == []
+
+
+def test_a_question_is_shown_while_it_waits_for_its_answer(launch_host, campaign):
+    """Also without an end of line; otherwise nobody knows what to type."""
+    process = start(launch_host, POMS_CAMPAIGN_ID=campaign.stage("gen"), STAND_IN="ask")
+
+    shown = ""
+    while not shown.endswith("Password: "):
+        shown += process.stdout.read(1)
+
+    assert process.communicate("secret\n", timeout=60)[0].startswith("3 job(s) submitted")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("output", ["/dev/full", "closed pipe"])
+def test_jobs_are_reported_though_nobody_can_read_the_output(launch_host, running, campaign, output):
+    """A full disk, or a reader that is gone: the exit status stays that of jobsub, and POMS is told."""
+    environment = {**launch_host.environment, "POMS_CAMPAIGN_ID": str(campaign.stage("gen")), "STAND_IN": "3"}
+    if output == "/dev/full":
+        target = os.open(output, os.O_WRONLY)
+    else:
+        unread, target = os.pipe()
+        os.close(unread)
+
+    done = subprocess.run(launch_host.command("file:///bin/true"), env=environment, stdout=target,
+                          stderr=subprocess.PIPE, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    os.close(target)
+
+    assert done.returncode == 3, done.stderr
+    assert running.world.get(1).jobsub_job_id == "7@jobsub-01.example.org"
+
+
+@pytest.mark.parametrize("variables", [
+    {"REQUESTS_CA_BUNDLE": "/nonexistent", "POMS_SERVER": "https://127.0.0.1:1"}, {"POMS_SERVER": "poms.example.org"},
+    {"BEARER_TOKEN": "é🐙", "POMS_SERVER": "http://127.0.0.1:1"}, {"POMS_SERVER": "http://[::1"},
+    {"POMS_SERVER": ""}, {"HOME": "/nonexistent"},
+])
+def test_surroundings_that_make_no_sense_keep_no_job(launch_host, campaign, variables):
+    """Whatever is wrong with certificates, tokens or addresses: the jobs go, and a line says why POMS was not told."""
+    done = launch_host.run("file:///bin/true", POMS_CAMPAIGN_ID=campaign.stage("gen"), **variables)
+
+    assert done.returncode == 0
+    assert [one["words"][-1] for one in launch_host.given] == ["file:///bin/true"]
+    assert "Traceback" not in done.stderr
+
+
+def test_reports_go_to_the_server_that_they_are_for(launch_host, running, campaign):
+    """The same number is another submission elsewhere; they are sent when they are asked for with that server."""
+    number = running.world.launch(campaign, "gen").submission_id
+    launch_host.run("file:///bin/true", POMS4_SUBMISSION_ID=number, POMS_SERVER="http://127.0.0.1:1")
+
+    result = launch_host.spool.flush(running.client)
+
+    assert (result.sent, result.refused, result.waiting, result.elsewhere) == (0, 0, 0, 1)
+    assert running.world.get(number).jobsub_job_id is None
+    assert launch_host.spool.flush(running.client, any_server=True).sent == 1
+    assert running.world.get(number).jobsub_job_id == "7@jobsub-01.example.org"
+
+
+def test_a_server_that_moved_gets_what_waits_for_its_old_address(launch_host, running, campaign, monkeypatch):
+    """When somebody says so; without that it is told where the reports would go."""
+    number = running.world.launch(campaign, "gen").submission_id
+    launch_host.run("file:///bin/true", POMS4_SUBMISSION_ID=number, POMS_SERVER="http://127.0.0.1:1")
+    monkeypatch.setenv("POMS_SPOOL", str(launch_host.spool.directory))
+
+    assert running.poms("report", "--flush")[1] == "0 reports sent, 0 refused, 0 wait, 1 for other servers\n"
+    assert running.poms("report", "--flush", "--any-server")[1] == "1 report sent, 0 refused, 0 wait\n"
+    assert running.world.get(number).jobsub_job_id == "7@jobsub-01.example.org"
+
+
+def test_a_stage_by_name_is_that_of_its_own_experiment(launch_host, running, campaign):
+    """Whoever sends the report acts somewhere else."""
+    running.world.person("demo", "production", "icarus")
+    there = running.world.campaign_with(stage("gen"), experiment="icarus")
+    launch_host.spool.add(Pending(job_id="3@s", stage="gen", command="jobsub_submit x", launch_time="t1",
+                                  experiment="icarus"))
+
+    launch_host.spool.flush(running.client)
+
+    assert running.world.get(1).campaign_stage_id == there.stage("gen")
+
+
+def test_reports_that_come_while_others_are_sent_are_sent_as_well(launch_host, running, campaign):
+    """Who adds one meanwhile leaves it to the process that is at it."""
+    number = running.world.launch(campaign, "gen").submission_id
+    launch_host.spool.add(Pending(job_id="1@s", submission_id=number))
+    send = launch_host.spool.send
+
+    def sending(report, client):
+        if report.job_id == "1@s":
+            launch_host.spool.add(Pending(job_id="2@s", submission_id=number))
+        return send(report, client)
+
+    launch_host.spool.send = sending
+
+    assert launch_host.spool.flush(running.client).sent == 2
+    assert launch_host.spool.waiting() == []
+
+
+def test_many_reports_keep_nobody_waiting(launch_host, running, campaign):
+    """When the time is over the rest stays, in its order, for the next one."""
+    number = running.world.launch(campaign, "gen").submission_id
+    for cluster in (1, 2):
+        launch_host.spool.add(Pending(job_id=f"{cluster}@s", submission_id=number))
+
+    result = launch_host.spool.flush(running.client, seconds=-1)
+
+    assert (result.sent, result.waiting, "too many" in result.problem) == (0, 2, True)
+
+
+@pytest.mark.parametrize("words", [["-G", "sbnd"], ["-Gsbnd"], ["--group", "sbnd"], ["--group=sbnd"]])
+def test_the_group_is_read_as_jobsub_reads_it(words):
+    """In each of its forms, and not in the job's own arguments."""
+    assert lines.group_of([*words, "file:///bin/true", "-G", "dune"]) == "sbnd"
+    assert lines.group_of(["file:///bin/true", *words]) == ""
+
+
+@pytest.mark.parametrize(("argument", "words"), [
+    ("['/usr/bin/jobsub_submit', '-G', 'sbnd']", ["/usr/bin/jobsub_submit", "-G", "sbnd"]),
+    ("jobsub_submit -G sbnd", ["jobsub_submit -G sbnd"]), ("__import__('os')", ["__import__('os')"]), ("[]", ["[]"]),
+    ("[" * 5000, ["[" * 5000]),
+])
+def test_a_hook_reads_the_command_that_jobsub_hands_over(argument, words):
+    """A list as Python writes it; anything else is one word and is never run."""
+    assert lines.command_of(argument) == words
 
 
 @pytest.mark.parametrize(("text", "found"), [

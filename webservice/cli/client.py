@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poms.webservice.client import places
+from poms.webservice.client.connection import RETRIES
 from poms.webservice.errors import ConfigurationError, Invalid
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def connection_options(common: argparse.ArgumentParser) -> argparse.ArgumentPars
                        help=f"file with a token (default: ${places.TOKEN} or ${places.TOKEN_FILE})")
     group.add_argument("--certificate", metavar="FILE", default="",
                        help=f"client certificate and key, for https (default: ${places.CERTIFICATE})")
-    group.add_argument("--retries", type=int, default=2, metavar="N",
-                       help="how often a request that got no answer is sent again (default: 2); nothing is done twice")
+    group.add_argument("--retries", type=int, default=RETRIES, metavar="N",
+                       help=f"how often a request that got no answer is sent again (default: {RETRIES}); nothing is "
+                            "done twice")
     group.add_argument("--json", action="store_true", help="print the answer as JSON")
     return options
 

@@ -19,6 +19,8 @@ from poms.webservice.cli.client import (
 from poms.webservice.client import Unreachable
 from poms.webservice.errors import PomsError
 
+FLUSH_SECONDS = 3600.0
+
 
 def add_verbs(verbs: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
     options = connection_options(common)
@@ -30,6 +32,8 @@ def add_verbs(verbs: argparse._SubParsersAction, common: argparse.ArgumentParser
     one.add_argument("--percent", type=float, help="how much of it is done")
     one.add_argument("--flush", action="store_true",
                      help="send the reports of jobsub_submit that could not be sent before")
+    one.add_argument("--any-server", action="store_true",
+                     help="with --flush: also those meant for another address, from which the server has moved")
     files = verbs.add_parser("files", help="files that you keep with the service", description="Your files.")
     actions = files.add_subparsers(title="commands", metavar="COMMAND", required=True)
     action(actions, "list", list_files, "list your files", options)
@@ -55,9 +59,12 @@ def flush(arguments: argparse.Namespace) -> int:
     from poms.webservice.wrapper.spool import Spool, directory_of
 
     spool = Spool(directory_of(os.environ))
-    result = spool.flush(open_client(arguments), most=10_000)
-    say(arguments, {"sent": result.sent, "refused": result.refused, "waiting": result.waiting},
-        f"{result.sent} reports sent, {result.refused} refused, {result.waiting} wait")
+    result = spool.flush(open_client(arguments), most=10_000, seconds=FLUSH_SECONDS, any_server=arguments.any_server)
+    other = f", {result.elsewhere} for other servers" if result.elsewhere else ""
+    say(arguments, {"sent": result.sent, "refused": result.refused, "waiting": result.waiting,
+                    "elsewhere": result.elsewhere},
+        f"{result.sent} {'report' if result.sent == 1 else 'reports'} sent, {result.refused} refused, "
+        f"{result.waiting} wait{other}")
     if result.waiting:
         raise Unreachable(f"{result.waiting} reports still wait in {spool.directory}: {result.problem}")
     if result.refused:

@@ -36,6 +36,15 @@ class Client(Making, People):
     def __init__(self, server: str | Connection, **options: Any) -> None:
         self.connection = server if isinstance(server, Connection) else Connection(server, **options)
 
+    @property
+    def server(self) -> str:
+        """The address of the server, in one spelling."""
+        return self.connection.base
+
+    def within(self, experiment: str, role: str = "") -> Client:
+        """The same person at the same server, acting elsewhere; without an experiment in that of each item."""
+        return Client(self.connection.within(experiment, role))
+
     # ------------------------------------------------------------------------------- campaigns
 
     def campaigns(self, *, inactive: bool = False) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ Idempotency-Key, so that what it asks for is done once; a token never travels ov
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import json
+import random
 import time
 import uuid
 from collections.abc import Mapping
@@ -30,12 +32,17 @@ from poms.webservice.errors import (
 )
 
 TIMEOUT_SECONDS = 60
+RETRIES = 4
+"""With their rests about as long as a server takes to start again."""
+LONGEST_REST_SECONDS = 30.0
 LONGEST_REASON = 300
 NOT_REACHED = 3
 """Exit status of programs when the server does not answer."""
 
-# Answers of something in front of the server, which may not have seen the request.
-_NOBODY_ANSWERED = (502, 504)
+# Answers of something in front of the server, which may not have seen the request; 503 if POMS did not number it.
+_NOBODY_ANSWERED = (429, 502, 504)
+_NUMBERED = "X-Request-Id"
+_WRONG_ADDRESS = (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
 _CONDITIONS: Mapping[int, type[PomsError]] = {
     400: Invalid, 401: NotAuthenticated, 403: NotAllowed, 404: NotFound, 409: Conflict, 423: LaunchesHeld}
 
@@ -50,8 +57,9 @@ class Connection:
     """One server, one identity, one place to act in. ``retries`` repeat a request that got no answer."""
 
     def __init__(self, server: str, *, experiment: str = "", role: str = "", token: str = "", certificate: str = "",
-                 timeout_seconds: float = TIMEOUT_SECONDS, retries: int = 2, program: str = "poms-client") -> None:
-        self.base = server.rstrip("/").removesuffix("/poms")
+                 timeout_seconds: float = TIMEOUT_SECONDS, retries: int = RETRIES,
+                 program: str = "poms-client") -> None:
+        self.base = server_of(server)
         self.experiment, self.role = experiment, role
         self._timeout, self._retries = timeout_seconds, retries
         self._session = requests.Session()
@@ -63,6 +71,12 @@ class Connection:
         if token:
             _require_private(self.base)
 
+    def within(self, experiment: str, role: str = "") -> Connection:
+        """The same server and identity, acting elsewhere; without an experiment in that of each item."""
+        other = copy.copy(self)
+        other.experiment, other.role = experiment, role
+        return other
+
     def call(self, word: str, fields: Mapping[str, Any] | None = None, *, path: tuple[Any, ...] = (),
              files: Mapping[str, Any] | None = None, method: str = "POST", key: str = "") -> requests.Response:
         """The answer; what is neither success nor a way on is raised as the condition that it means."""
@@ -70,7 +84,7 @@ class Connection:
         headers = {"Idempotency-Key": key or uuid.uuid4().hex} if method == "POST" else {}
         sent = {"params": fields} if method == "GET" else {"data": fields, "files": files}
         answer = self._send(method, url, headers=headers, **sent)
-        if answer.status_code in _NOBODY_ANSWERED:
+        if _is_of_nobody(answer):
             raise Unreachable(f"{word}: {answer.status_code}: {reason_of(answer)}")
         if answer.status_code >= 400:
             raise condition_of(answer.status_code)(f"{word}: {answer.status_code}: {reason_of(answer)}")
@@ -96,17 +110,43 @@ class Connection:
     def _send(self, method: str, url: str, **sent: Any) -> requests.Response:
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
+            wished = 0.0
             try:
                 answer = self._session.request(method, url, timeout=self._timeout, allow_redirects=False, **sent)
+            except _WRONG_ADDRESS as problem:
+                raise ConfigurationError(f"{self.base} is no address of a server: {_in_short(problem)}; write it as "
+                                         "https://poms.example.org (--server, POMS_SERVER)") from problem
             except requests.RequestException as problem:
                 if last or not isinstance(problem, requests.ConnectionError | requests.Timeout):
                     raise Unreachable(f"{self.base} does not answer: {_in_short(problem)}; is the server running, and "
                                       "is --server right?") from problem
+            except (OSError, UnicodeError) as problem:
+                # Certificates that are not where the surroundings say, or a token that is none.
+                raise ConfigurationError(f"{self.base} cannot be asked: {_in_short(problem)}") from problem
             else:
-                if last or answer.status_code not in _NOBODY_ANSWERED:
+                if last or not _is_of_nobody(answer):
                     return answer
-            time.sleep(0.3 * 2 ** attempt)
+                wished = _wished_rest(answer)
+            # Many clients that lost the same server do not come back all at once.
+            time.sleep(max(wished, 0.3 * 2 ** attempt * random.uniform(0.7, 1.3)))
         raise AssertionError("the last attempt ends the loop")
+
+
+def _is_of_nobody(answer: requests.Response) -> bool:
+    """Whether POMS has not seen the request, or cannot be told to have."""
+    status = answer.status_code
+    return status in _NOBODY_ANSWERED or (status == 503 and _NUMBERED not in answer.headers)
+
+
+def _wished_rest(answer: requests.Response) -> float:
+    """For how many seconds the front end wants to be left alone."""
+    text = answer.headers.get("Retry-After", "")
+    return min(float(text), LONGEST_REST_SECONDS) if text.isascii() and text.isdigit() else 0.0
+
+
+def server_of(address: str) -> str:
+    """The server that an address names, in one spelling."""
+    return address.strip().rstrip("/").removesuffix("/poms").rstrip("/")
 
 
 class _Bearer(requests.auth.AuthBase):

@@ -6,6 +6,7 @@ the user are passed on as they are.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping, Sequence
 
@@ -91,6 +92,20 @@ def found_job_id(output: bytes) -> str:
     return f"{cluster.partition('.')[0]}@{schedd}"
 
 
+def group_of(words: Sequence[str]) -> str:
+    """The group that the options name, as jobsub reads them; "" if they name none."""
+    return next(iter(_options(words)["group"]), "")
+
+
+def command_of(argument: str) -> list[str]:
+    """The words of a command as jobsub writes them for its hooks: a Python list; as one word if it is none."""
+    try:
+        words = ast.literal_eval(argument)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return [argument]
+    return [str(word) for word in words] if isinstance(words, list) and words else [argument]
+
+
 def shown_command(program: str, words: Sequence[str], *, longest: int = 15_000) -> str:
     """The command for people to read; not to be run again."""
     text = " ".join([program, *words])
@@ -99,9 +114,10 @@ def shown_command(program: str, words: Sequence[str], *, longest: int = 15_000) 
 
 
 def _options(words: Sequence[str]) -> dict[str, list[str]]:
-    """The values of -l and -e in the user's options; the job's own arguments are not looked at."""
-    found: dict[str, list[str]] = {"lines": [], "environment": []}
-    kinds = {"-l": "lines", "--lines": "lines", "-e": "environment", "--environment": "environment"}
+    """The values of -l, -e and -G in the user's options; the job's own arguments are not looked at."""
+    found: dict[str, list[str]] = {"lines": [], "environment": [], "group": []}
+    kinds = {"-l": "lines", "--lines": "lines", "-e": "environment", "--environment": "environment", "-G": "group",
+             "--group": "group"}
     rest = list(words)
     while rest:
         word = rest.pop(0)
