@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -36,6 +37,20 @@ class ProjectRequest:
     group: str
     definition: str
     user: str
+
+
+def wanted_by(environment: Mapping[str, str], *, definition: str, name: str, group: str, user: str) -> ProjectRequest:
+    """The project of a submit command, by the variables around it; without a name it gets one of its own."""
+    return ProjectRequest(name=name or environment.get("SAM_PROJECT") or f"{definition}_{user}_{uuid.uuid4()}",
+                          station=environment.get("SAM_STATION") or group,
+                          group=environment.get("SAM_GROUP") or group, definition=definition, user=user)
+
+
+def variables(wanted: ProjectRequest, base_url: str) -> dict[str, str]:
+    """What jobs are told of their project."""
+    return {"SAM_PROJECT": wanted.name, "SAM_PROJECT_NAME": wanted.name, "SAM_DATASET": wanted.definition,
+            "SAM_STATION": wanted.station, "SAM_USER": wanted.user, "SAM_GROUP": wanted.group,
+            "SAM_WEB_BASE_URL": base_url}
 
 
 def require_address(base_url: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from poms.webservice import sam_projects
 from poms.webservice.errors import BackendUnavailable
+from poms.webservice.sam_projects import ProjectRequest
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +29,16 @@ SUBMIT_SECONDS = 3600.0
 """A submitting program on another host, whose life cannot be seen from here, is taken for dead after so long."""
 
 
-def begin(directory: Path, *, base_url: str, station: str, name: str, group: str, definition: str, user: str) -> Path:
+def begin(directory: Path, base_url: str, wanted: ProjectRequest) -> Path:
     """Start a project for a definition; its record. Raises if the catalogue refuses or is silent."""
     sam_projects.require_address(base_url)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{uuid.uuid4().hex}.json"
-    document = {"name": name, "station": station, "base_url": base_url, "url": "", "submitted": False,
+    document = {"name": wanted.name, "station": wanted.station, "base_url": base_url, "url": "", "submitted": False,
                 "host": socket.gethostname(), "pid": os.getpid(), "began": _start_of(os.getpid()), "at": time.time(),
                 "tries": 0, "next_try": 0.0}
     _write(path, document)
-    url = sam_projects.begin(base_url, sam_projects.ProjectRequest(name, station, group, definition, user))
+    url = sam_projects.begin(base_url, wanted)
     _write(path, {**document, "url": url})
     return path
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from poms.plugins.htcondor import ads, description, projects, sandboxes, wrapper
 from poms.plugins.htcondor.access import Access, open_access
 from poms.plugins.htcondor.options import ACCESS_VARIABLE, TRY_AGAIN_STATUS, Options, read_document
+from poms.webservice import sam_projects
 from poms.webservice.errors import BackendUnavailable, Invalid, PomsError
 from poms.webservice.rules import hold_codes
 from poms.webservice.rules import jobsub_options as jobsub
@@ -183,16 +184,11 @@ def _begin_project(directory: Path, request: jobsub.Request, environment: dict[s
     definition = request.single.get("dataset-definition") or request.single.get("dataset")
     if not definition:
         return None
-    name = (request.single.get("project-name") or environment.get("SAM_PROJECT")
-            or f"{definition}_{user}_{uuid.uuid4()}")
-    station = environment.get("SAM_STATION") or group
+    wanted = sam_projects.wanted_by(environment, definition=definition, group=group, user=user,
+                                    name=request.single.get("project-name") or "")
     base_url = environment.get("SAM_WEB_BASE_URL", "")
-    sam_group = environment.get("SAM_GROUP") or group
-    record = projects.begin(directory / "projects", base_url=base_url, station=station, name=name, group=sam_group,
-                            definition=definition, user=user)
-    environment.update({"SAM_PROJECT": name, "SAM_PROJECT_NAME": name, "SAM_DATASET": definition,
-                        "SAM_STATION": station, "SAM_USER": user, "SAM_GROUP": sam_group,
-                        "SAM_WEB_BASE_URL": base_url})
+    record = projects.begin(directory / "projects", base_url, wanted)
+    environment.update(sam_projects.variables(wanted, base_url))
     return record
 
 

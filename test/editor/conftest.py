@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from poms.webservice.rules.permissions import Actor
 from poms.webservice.server import Server
 from poms.webservice.services import campaigns
 from poms.webservice.services.core import Core
-from poms.webservice.testing.browser import ARGUMENTS
+from poms.webservice.testing import browser as browsers
 from poms.webservice.testing.fakes import installed_plugins
-from poms.webservice.testing.fixtures import lacking, make_service
+from poms.webservice.testing.fixtures import make_service
 from poms.webservice.testing.world import World
 
 SETTINGS = """
@@ -114,15 +113,8 @@ def owner(site: Site) -> Actor:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not program:
-        lacking("chromium", "no browser was found; install Chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+    with browsers.chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

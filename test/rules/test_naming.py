@@ -18,6 +18,8 @@ def test_names_of_datasets():
     assert naming.recovery_dataset(42, 1) == "poms_recover_42_1"
     assert naming.dependency_dataset(42, 2) == "poms_depends_42_2"
     assert naming.dependency_dataset(42, 2, owner="ann", owner_role="analysis") == "poms_ann_depends_42_2"
+    assert naming.dependency_dataset(42, 2, owner="ann") == "poms_depends_42_2"
+    assert naming.dependency_dataset(42, 2, owner_role="analysis") == "poms_depends_42_2"
 
 
 @pytest.mark.parametrize(("campaign", "stage", "name"), [

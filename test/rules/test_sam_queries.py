@@ -94,12 +94,6 @@ def test_recoveries_name_their_project() -> None:
     assert "consumer_status completed" in sam_queries.recover_by_process("p")
 
 
-def test_analysis_users_have_dataset_names_of_their_own() -> None:
-    """The name tells whose dataset it is where users declare it themselves."""
-    assert sam_queries.dependency_name(7, 1, owner="mengel", role="analysis") == "poms_mengel_depends_7_1"
-    assert sam_queries.dependency_name(7, 2, owner="mengel") == "poms_depends_7_2"
-
-
 def test_slices_keep_the_query_they_cut_together() -> None:
     """What is cut is the whole query, whatever operators it holds."""
     base = "defname:a or defname:b"

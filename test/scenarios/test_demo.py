@@ -12,19 +12,7 @@ import pytest
 from poms.webservice.demo.__main__ import EXTRA_MODULES
 from poms.webservice.services import samples
 from poms.webservice.testing.fixtures import lacking
-
-
-def _load_pool_module():
-    """The pool's script is a program of its own, not part of any package."""
-    path = Path(__file__).resolve().parents[1] / "pool" / "condor_pool.py"
-    spec = importlib.util.spec_from_file_location("condor_pool", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["condor_pool"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-condor_pool = _load_pool_module()
+from test.plugins.conftest import condor_pool
 
 STAGES = ["gen", "g4", "detsim", "reco", "anatree"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import threading
 from functools import partial
@@ -15,8 +14,7 @@ import pytest
 from jinja2 import Environment, FileSystemLoader
 
 from poms.webservice.handlers import filters
-from poms.webservice.testing.browser import ARGUMENTS
-from poms.webservice.testing.fixtures import lacking
+from poms.webservice.testing import browser as browsers
 
 sys.path.insert(0, str(Path(__file__).parent))
 import examples  # noqa: E402
@@ -85,15 +83,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        lacking("chromium", "no browser was found; install Chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with browsers.chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

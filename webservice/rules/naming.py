@@ -17,8 +17,8 @@ def recovery_dataset(submission_id: int, position: int) -> str:
 
 
 def dependency_dataset(submission_id: int, number: int, *, owner: str = "", owner_role: str = "production") -> str:
-    """The dataset for consumer ``number`` (from 1); analysis users' names begin with their own."""
-    who = f"{owner}_" if owner_role == "analysis" else ""
+    """The dataset for consumer ``number`` (from 1); those of analysis users, who declare them, have their names."""
+    who = f"{owner}_" if owner and owner_role == "analysis" else ""
     return f"poms_{who}depends_{submission_id}_{number}"
 
 

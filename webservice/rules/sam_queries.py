@@ -132,12 +132,6 @@ def tagged(dataset: str) -> str:
     return f"dataset.tag {quote(dataset)}"
 
 
-def dependency_name(submission_id: int, number: int, *, owner: str = "", role: str = "production") -> str:
-    """Name of the dataset that a submission's output is handed on as; analysis users have names of their own."""
-    middle = f"{owner}_" if role == "analysis" and owner else ""
-    return f"poms_{middle}depends_{int(submission_id)}_{int(number)}"
-
-
 # ------------------------------------------------------------------------------ inputs and outputs
 
 

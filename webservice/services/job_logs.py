@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from poms.webservice.rules.letters import whole_letters
 from poms.webservice.services.core import Core
 
 PIECE_BYTES = 256 * 1024
@@ -35,7 +36,7 @@ def read(core: Core, experiment: str, batch_id: str, which: Which, offset: int =
             at_end = False
             break
     # A letter of several bytes may be cut where the log ends for now: leave it for the next piece.
-    data = _whole_letters(bytes(kept[:PIECE_BYTES]))
+    data = whole_letters(bytes(kept[:PIECE_BYTES]))
     return JobLogPiece(data.decode(errors="replace"), offset, offset + len(data), at_end)
 
 
@@ -49,16 +50,6 @@ def tail(core: Core, experiment: str, batch_id: str, which: Which) -> JobLogPiec
         if place > MOST_BYTES:
             at_end = False
             break
-    data = _whole_letters(bytes(kept))
+    data = whole_letters(bytes(kept))
     begin = place - len(kept)
     return JobLogPiece(data.decode(errors="replace"), begin, begin + len(data), at_end)
-
-
-def _whole_letters(data: bytes) -> bytes:
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte & 0xC0 == 0x80:
-            continue
-        length = 2 if byte >> 5 == 0b110 else 3 if byte >> 4 == 0b1110 else 4 if byte >> 3 == 0b11110 else 1
-        return data[:-back] if length > back else data
-    return data

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from poms.webservice.errors import NotFound
 from poms.webservice.model import Launch
 from poms.webservice.rules.hiding import Hider
+from poms.webservice.rules.letters import whole_letters
 from poms.webservice.services.core import Core
 
 log = logging.getLogger(__name__)
@@ -107,18 +108,7 @@ def piece_of(core: Core, log_name: str, offset: int, *, ended: bool) -> LogPiece
         data = stream.read(PIECE_BYTES)
         # A letter may be cut at the end of a piece: leave its bytes for the next one.
         if len(data) == PIECE_BYTES:
-            data = data[:-_cut_letter(data)] if _cut_letter(data) else data
+            data = whole_letters(data)
         next_offset = max(0, offset) + len(data)
         at_end = not stream.read(1) and len(data) < PIECE_BYTES
     return LogPiece(data.decode(errors="replace"), offset, next_offset, ended and at_end)
-
-
-def _cut_letter(data: bytes) -> int:
-    """How many bytes at the end belong to a letter of UTF-8 that is not complete (0 to 3)."""
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte & 0xC0 == 0x80:
-            continue
-        length = 2 if byte >> 5 == 0b110 else 3 if byte >> 4 == 0b1110 else 4 if byte >> 3 == 0b11110 else 1
-        return back if length > back else 0
-    return 0

@@ -19,7 +19,7 @@ from poms.webservice.sam_projects import ProjectRequest
 LONGEST_PAUSE_SECONDS = 300.0
 
 
-def begin(spool: Spool, *, base_url: str, station: str, name: str, group: str, definition: str, user: str) -> int:
+def begin(spool: Spool, base_url: str, wanted: ProjectRequest) -> int:
     """Start a project for a definition; its number in the spool. Raises if the catalogue refuses or is silent."""
     sam_projects.require_address(base_url)
     pid = os.getpid()
@@ -27,9 +27,10 @@ def begin(spool: Spool, *, base_url: str, station: str, name: str, group: str, d
         number = db.execute(
             "INSERT INTO projects (name, base_url, station, state, owner_pid, owner_started, owner_boot) "
             "VALUES (?, ?, ?, 'starting', ?, ?, ?)",
-            (name, base_url, station, pid, processes.start_ticks(pid), processes.boot_identity())).lastrowid
+            (wanted.name, base_url, wanted.station, pid, processes.start_ticks(pid),
+             processes.boot_identity())).lastrowid
     assert number is not None
-    url = sam_projects.begin(base_url, ProjectRequest(name, station, group, definition, user))
+    url = sam_projects.begin(base_url, wanted)
     with spool.write() as db:
         db.execute("UPDATE projects SET url = ? WHERE id = ?", (url, number))
     return number

@@ -22,6 +22,7 @@ from typing import Any
 from poms.plugins.local.batch import projects, queue
 from poms.plugins.local.batch.master import ensure_master
 from poms.plugins.local.batch.spool import Options, Spool, sync_directory
+from poms.webservice import sam_projects
 from poms.webservice.errors import BackendUnavailable, Invalid, PomsError
 from poms.webservice.rules.jobsub_options import (
     Request,
@@ -140,15 +141,11 @@ def _begin_project(spool: Spool, request: Request, environment: dict[str, str], 
     definition = request.single.get("dataset-definition") or request.single.get("dataset")
     if not definition:
         return None
-    name = (request.single.get("project-name") or environment.get("SAM_PROJECT")
-            or f"{definition}_{user}_{uuid.uuid4()}")
-    station = environment.get("SAM_STATION") or group
+    wanted = sam_projects.wanted_by(environment, definition=definition, group=group, user=user,
+                                    name=request.single.get("project-name") or "")
     base_url = environment.get("SAM_WEB_BASE_URL", "")
-    number = projects.begin(spool, base_url=base_url, station=station, name=name,
-                            group=environment.get("SAM_GROUP") or group, definition=definition, user=user)
-    environment.update({
-        "SAM_PROJECT": name, "SAM_PROJECT_NAME": name, "SAM_DATASET": definition, "SAM_STATION": station,
-        "SAM_USER": user, "SAM_GROUP": environment.get("SAM_GROUP") or group, "SAM_WEB_BASE_URL": base_url})
+    number = projects.begin(spool, base_url, wanted)
+    environment.update(sam_projects.variables(wanted, base_url))
     return number
 
 

@@ -27,7 +27,7 @@ from poms.webservice.interfaces import (
     ProjectSummary,
     SubmissionView,
 )
-from poms.webservice.rules import sam_queries
+from poms.webservice.rules import naming, sam_queries
 
 from . import database, datasets, files, projects, tables
 from .compiler import Compiler
@@ -297,8 +297,8 @@ def has_project(submission: SubmissionView) -> bool:
 
 
 def _dataset_name(submission: SubmissionView, number: int) -> str:
-    return sam_queries.dependency_name(submission.submission_id, number, owner=submission.owner,
-                                       role=submission.owner_role)
+    return naming.dependency_dataset(submission.submission_id, number, owner=submission.owner,
+                                     owner_role=submission.owner_role)
 
 
 def _each_output(submission: SubmissionView) -> builtins.list[str]:

@@ -19,6 +19,7 @@ from poms.plugins.local.transport import LocalTransport
 from poms.webservice.errors import BackendUnavailable, Invalid
 from poms.webservice.interfaces import JobSelection
 from poms.webservice.rules import shell
+from poms.webservice.sam_projects import ProjectRequest
 from poms.webservice.testing.jobs import await_that
 from test.plugins.htcondor.conftest import a_plan
 
@@ -76,8 +77,7 @@ def catalogue() -> Iterator[Catalogue]:
 @pytest.fixture
 def begin(catalogue, tmp_path):
     def start(name="p1"):
-        return projects.begin(tmp_path, base_url=catalogue.url, station="samdev", name=name, group="samdev",
-                              definition="d1", user="ann")
+        return projects.begin(tmp_path, catalogue.url, ProjectRequest(name, "samdev", "samdev", "d1", "ann"))
     return start
 
 
@@ -136,8 +136,9 @@ def test_a_project_that_is_being_submitted_is_left_alone(begin, catalogue, tmp_p
 def test_a_project_whose_submit_was_killed_is_ended(catalogue, tmp_path):
     """A program that died before it submitted leaves no project running for ever."""
     text = ("import sys, os, signal; from pathlib import Path; from poms.plugins.htcondor import projects\n"
-            "projects.begin(Path(sys.argv[1]), base_url=sys.argv[2], station='s', name='p9', group='g', "
-            "definition='d1', user='ann'); os.kill(os.getpid(), signal.SIGKILL)")
+            "from poms.webservice.sam_projects import ProjectRequest\n"
+            "projects.begin(Path(sys.argv[1]), sys.argv[2], ProjectRequest('p9', 's', 'g', 'd1', 'ann'))\n"
+            "os.kill(os.getpid(), signal.SIGKILL)")
     done = subprocess.run([sys.executable, "-c", text, str(tmp_path), catalogue.url], timeout=60)
 
     assert done.returncode == -9
