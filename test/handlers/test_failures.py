@@ -19,6 +19,7 @@ from poms.webservice.errors import (
 from poms.webservice.handlers.answers import Call
 from poms.webservice.handlers.params import text
 from poms.webservice.handlers.routing import Known, Routes
+from poms.webservice.testing.faults import reading_only
 
 NAMES = {
     "invalid": (Invalid([Problem("name", "is taken", 3, "taken")]), 400), "unknown": (NotAuthenticated("who?"), 401),
@@ -143,3 +144,15 @@ def test_a_page_that_cannot_be_shown_without_the_database_still_says_so(site, ow
 
     assert answer.status_int in (500, 503)
     assert "POMS" in answer.text
+
+
+def test_pages_are_shown_while_the_database_takes_no_changes(site, owner):
+    """Also to somebody who comes for the first time, which is noted otherwise; changes are refused as what they are."""
+    newcomer = site.program(site.world.person("nora"))
+    with reading_only(site.core.db):
+        page = newcomer.get("home")
+        change = newcomer.post("update_session_role", {"session_role": "analysis", "fmt": "json"})
+
+    assert page.status_int == 200
+    assert change.status_int == 503
+    assert "takes no changes at the moment" in change.text

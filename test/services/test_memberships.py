@@ -6,14 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from poms.webservice.errors import Conflict, Invalid, NotAllowed, NotFound
+from poms.webservice.handlers import failures
 from poms.webservice.model import Event, Experimenter, Membership
 from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SHIFTER, SUPERUSER
 from poms.webservice.services import accounts, memberships, people, undos
 from poms.webservice.services.memberships import Added
 from poms.webservice.services.pages import people as pages
 from poms.webservice.services.undos import Change
+from poms.webservice.testing.faults import reading_only
 from poms.webservice.testing.statements import recorded
 
 
@@ -216,19 +219,49 @@ def test_a_person_is_noted_as_seen_once_an_hour(world, core, boss, clock):
     def seen():
         return people.sign_in(core.db, "sam").seen_at
 
+    sightings = people.Sightings(core.db)
     first = clock()
     with recorded(core.db.engine) as statements:
         for _ in range(3):
-            people.note_seen(core.db, people.sign_in(core.db, "sam"), clock())
+            sightings.note(people.sign_in(core.db, "sam"), clock())
     assert sum("UPDATE" in text for text in statements) == 1
     clock.advance(minutes=59)
-    people.note_seen(core.db, people.sign_in(core.db, "sam"), clock())
+    sightings.note(people.sign_in(core.db, "sam"), clock())
     assert seen() == first
 
     clock.advance(minutes=1)
-    people.note_seen(core.db, people.sign_in(core.db, "sam"), clock())
+    sightings.note(people.sign_in(core.db, "sam"), clock())
 
     assert seen() == clock()
+
+
+def test_a_database_that_takes_no_changes_is_told_once(world, core, boss, clock, caplog):
+    """Nobody's request fails because of it; some minutes later it is tried again."""
+    sightings, sam = people.Sightings(core.db), people.sign_in(core.db, "sam")
+    with reading_only(core.db), recorded(core.db.engine) as statements:
+        sightings.note(sam, clock())
+        tried = len(statements)
+        sightings.note(sam, clock())
+        assert len(statements) == tried
+        clock.advance(minutes=5)
+        sightings.note(sam, clock())
+        assert len(statements) == 2 * tried
+    assert [record.levelname for record in caplog.records if "takes no changes" in record.message] == ["WARNING"]
+
+    clock.advance(minutes=5)
+    sightings.note(sam, clock())
+
+    assert people.sign_in(core.db, "sam").seen_at == clock()
+
+
+def test_a_change_to_a_database_that_takes_none_is_no_fault_of_poms(world, core, boss):
+    """It is told as what it is, to be tried again; not as an error inside."""
+    with reading_only(core.db), pytest.raises(DBAPIError) as refused:
+        people.save_session(core, people.sign_in(core.db, "sam"), role=ANALYSIS)
+
+    told = failures.failure_of(refused.value, "request-1")
+    assert (told.status, told.quote_id) == (503, "request-1")
+    assert "takes no changes at the moment; nothing was changed" in told.text
 
 
 def test_the_pages_of_people_need_few_statements_however_many_there_are(world, core, boss):

@@ -7,11 +7,12 @@ caller learns a number to quote and nothing more. The traceback is in the log un
 from __future__ import annotations
 
 import logging
+import sqlite3
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import cherrypy
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from poms.webservice.errors import (
     BackendUnavailable,
@@ -36,6 +37,9 @@ _STATUS: tuple[tuple[type[PomsError], int, str, str], ...] = (
     (LaunchesHeld, 423, "Launches are held", "The request was kept; it can be released on the page of held launches."),
     (BackendUnavailable, 503, "A system that POMS needs does not answer", "Try again in a moment."),
 )
+# read_only_sql_transaction, disk_full.
+_NO_CHANGES_POSTGRESQL = ("25006", "53100")
+_NO_CHANGES_SQLITE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL)
 _PLAIN = {405: "This address answers other methods only", 413: "Too much was sent",
           500: "Something went wrong inside POMS", 503: "POMS is busy"}
 
@@ -77,6 +81,11 @@ def failure_of(error: Exception, request_id: str) -> Failure:
             return Failure(status, title, str(error), remedy, problems)
     if isinstance(error, cherrypy.HTTPError):
         return plain_failure(error.code, str(error._message or ""))
+    if isinstance(error, DBAPIError) and _takes_no_changes(error):
+        log.error("the database takes no changes", exc_info=error, extra={"request_id": request_id})
+        return Failure(503, _PLAIN[503], "The database takes no changes at the moment; nothing was changed. What is "
+                       "there can be read.", "Try again in a few minutes; if it stays, tell the operator.",
+                       quote_id=request_id)
     if isinstance(error, OperationalError | InterfaceError):
         log.error("the database did not answer", exc_info=error, extra={"request_id": request_id})
         return Failure(503, _PLAIN[503], "The database did not answer.", "Try again in a moment.",
@@ -84,6 +93,13 @@ def failure_of(error: Exception, request_id: str) -> Failure:
     log.error("request failed", exc_info=error, extra={"request_id": request_id})
     return Failure(500, _PLAIN[500], "The request was not finished. What went wrong is in the log.",
                    "Try again; if it stays, quote the number below to the operator.", quote_id=request_id)
+
+
+def _takes_no_changes(error: DBAPIError) -> bool:
+    """Whether the database can be read only: a standby during a failover, or a disk without room."""
+    if getattr(error.orig, "pgcode", None) in _NO_CHANGES_POSTGRESQL:
+        return True
+    return (getattr(error.orig, "sqlite_errorcode", 0) or 0) & 0xff in _NO_CHANGES_SQLITE
 
 
 def plain_failure(status: int, message: str = "") -> Failure:

@@ -62,6 +62,7 @@ class Frame:
         self.sessions = Sessions(core.settings.secret("web_sessions"))
         self.sources = core.backends.identity_sources()
         self.version, self.feed = version, feed
+        self.sightings = people.Sightings(core.db)
 
     def answer(self, path: str) -> bytes | Iterator[bytes]:
         """Answer CherryPy's present request; never raises."""
@@ -126,7 +127,7 @@ class Exchange:
                                "a certificate or token.")
 
     def _admit(self, identity: Identity, person: Person) -> None:
-        people.note_seen(self.core.db, person, self.core.clock())
+        self.frame.sightings.note(person, self.core.clock())
         self.person = people.within(person, identity.experiments)
 
     def _require_method(self, route: Route, identity: Identity) -> None:
@@ -170,6 +171,7 @@ class Exchange:
         person = self.person
         assert person is not None
         items: dict[str, list[Any]] = {}
+        refused: dict[Any, str] = {}
         db = self.core.db
         if isinstance(route.permission, Known) and not (place["experiment"] or person.memberships):
             self.actor = Actor(person.experimenter_id, person.username, "", "", person.is_root)
@@ -183,13 +185,18 @@ class Exchange:
                 permissions.require_general(self.actor, need.action, need.kind)
                 continue
             keys = key if isinstance(key, tuple) else (key,)
+            if len(keys) > 1 and arguments.get("dry_run"):
+                # The answer tells what would be left alone and why; doing it to one of those is refused as ever.
+                items[need.argument], why_not = permissions.sort_items(db, self.actor, need.action, need.kind, keys)
+                refused |= why_not
+                continue
             items[need.argument] = permissions.require_items(db, self.actor, need.action, need.kind, keys, found=found)
         if route.template and self.request.method != "POST" and self.wants == "html" and not (match.experiment
                                                                                              and match.role):
             return Elsewhere(self._page_url(route, sent))
         return Call(core=self.core, identity=identity, person=person, actor=self.actor, arguments=arguments,
                     items=items, url=self._url(), wants=self.wants, request_key=self._request_key(),
-                    method=self.request.method)
+                    method=self.request.method, refused=refused)
 
     def _place(self, name: str, in_path: str) -> str:
         """Experiment or role: of the path, else of the arguments; the text None means nothing."""

@@ -6,12 +6,14 @@ once. Not for what a role may do to an item (that is ``services.permissions``).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Text, and_, bindparam, or_, select, true, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import Database, Prepared, insert_new
@@ -23,6 +25,9 @@ from poms.webservice.services import accounts
 from poms.webservice.services.core import Core
 
 SEEN_FOR = timedelta(hours=1)
+NOT_NOTED_FOR = timedelta(minutes=5)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +95,35 @@ def _person(username: str, rows: Sequence[Any]) -> Person:
         session_experiment=row.session_experiment, session_role=row.session_role, seen_at=row.last_login)
 
 
-def note_seen(db: Database, person: Person, now: datetime) -> None:
-    """Keep when somebody was here last, to the hour: a request in an hour writes, the others only read."""
-    if person.seen_at is not None and now - person.seen_at < SEEN_FOR:
-        return
-    with db.write() as session:
-        session.execute(update(Experimenter).where(
-            Experimenter.experimenter_id == person.experimenter_id,
-            or_(Experimenter.last_login.is_(None), Experimenter.last_login <= now - SEEN_FOR)).values(last_login=now))
+class Sightings:
+    """Keeps when people were here last, to the hour: one request in an hour writes, the others only read.
+
+    A database that takes no changes for a while (failover, full disk) costs nobody a page: it is told once, and tried
+    again some minutes later.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._not_before: datetime | None = None
+
+    def note(self, person: Person, now: datetime) -> None:
+        if person.seen_at is not None and now - person.seen_at < SEEN_FOR:
+            return
+        if self._not_before is not None and now < self._not_before:
+            return
+        try:
+            with self._db.write() as session:
+                session.execute(update(Experimenter).where(
+                    Experimenter.experimenter_id == person.experimenter_id,
+                    or_(Experimenter.last_login.is_(None), Experimenter.last_login <= now - SEEN_FOR)
+                ).values(last_login=now))
+        except DBAPIError as error:
+            if self._not_before is None:
+                log.warning("the database takes no changes; when people were last seen is not noted meanwhile",
+                            extra={"error": str(error.orig)})
+            self._not_before = now + NOT_NOTED_FOR
+        else:
+            self._not_before = None
 
 
 def within(person: Person, experiments: frozenset[str] | None) -> Person:

@@ -9,8 +9,9 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
 from poms.webservice.db import Database
@@ -110,3 +111,22 @@ class MortalDatabase(Database):
         mine = session.scalar(text("SELECT pg_backend_pid()"))
         with self.engine.connect() as other:
             other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": mine})
+
+
+@contextmanager
+def reading_only(database: Database) -> Iterator[None]:
+    """A database that takes no changes for a while, as during a failover or when its disk is full."""
+    words = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY" if database.is_postgresql else "PRAGMA query_only=ON"
+
+    def forbid(connection: Any, _record: Any, _pooled: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(words)
+        cursor.close()
+        connection.commit()
+
+    event.listen(database.engine, "checkout", forbid)
+    try:
+        yield
+    finally:
+        event.remove(database.engine, "checkout", forbid)
+        database.engine.dispose()
