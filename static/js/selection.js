@@ -1,6 +1,6 @@
 // Lists with check boxes: choose all that are shown, and how many are chosen. The bar itself is shown by CSS.
 export function startSelection(page) {
-  const boxes = (table) => [...table.querySelectorAll("tbody input[type=checkbox][name]")];
+  const boxes = (table) => [...table.querySelectorAll("tbody input[type=checkbox][name]:enabled")];
   const show = (list) => {
     const all = boxes(list);
     const chosen = all.filter((box) => box.checked).length;

@@ -10,8 +10,9 @@ import pytest
 
 from poms.webservice import app
 from poms.webservice.handlers.routing import Router
+from poms.webservice.model import Campaign, CampaignStage
 from poms.webservice.rules.lists import LISTS
-from poms.webservice.rules.permissions import ANALYSIS
+from poms.webservice.rules.permissions import ANALYSIS, SHIFTER
 from poms.webservice.services.pages import exports
 from poms.webservice.testing.world import stage
 
@@ -280,10 +281,71 @@ def test_the_one_of_several_that_one_may_not_change_is_named(site, owner, campai
     thesis = site.world.campaign_with(stage("select"), name="thesis", owner=analyst)
 
     answer = site.browser(owner).post("campaigns_act", {
-        "campaign_id": [str(campaign.campaign_id), str(thesis.campaign_id)], "act": "deactivate", "dry_run": "1"})
+        "campaign_id": [str(campaign.campaign_id), str(thesis.campaign_id)], "act": "deactivate"})
 
     assert answer.status_int == 403
     assert "Campaign thesis:" in answer.html.main.text
+
+
+def test_who_may_change_some_is_told_which_are_left_alone_and_why(site, owner, campaign):
+    """Before anything is done; the form that does it carries the others only."""
+    analyst = site.world.person("ana", ANALYSIS)
+    thesis = site.world.campaign_with(stage("select"), name="thesis", owner=analyst)
+    browser = site.browser(owner)
+
+    asked = browser.post("campaigns_act", {
+        "campaign_id": [str(campaign.campaign_id), str(thesis.campaign_id)], "act": "deactivate", "dry_run": "1"})
+    sent = {field["name"]: field["value"] for field in asked.html.main.find("form").find_all("input", {"name": True})}
+
+    assert asked.html.h1.text == "Make 1 campaign inactive"
+    assert "Must be acting as analysis, not production" in asked.html.main.text
+    assert sent["campaign_id"] == str(campaign.campaign_id)
+    assert browser.post("campaigns_act", sent).status_int == 303
+    with site.core.db.read() as session:
+        assert [session.get(Campaign, number).active for number in (campaign.campaign_id, thesis.campaign_id)] == [
+            False, True]
+
+
+def test_who_may_change_none_of_several_is_told_so(site, owner, campaign):
+    """A page with the reason for each, and nothing to press but the way back."""
+    analyst = site.world.person("ana", ANALYSIS)
+    theses = [site.world.campaign_with(stage("select"), name=name, owner=analyst) for name in ("one", "two")]
+
+    page = site.browser(owner).post("campaigns_act", {
+        "campaign_id": [str(each.campaign_id) for each in theses], "act": "deactivate", "dry_run": "1"}).html
+
+    assert "Nothing would happen to what was chosen." in page.main.text
+    assert "2 left alone: Must be acting as analysis" in page.main.text
+    assert page.main.find("form").find("button") is None
+
+
+def test_jobs_of_others_are_left_alone_too(site, owner, campaign, items):
+    """A shifter chose one of production and one of somebody's analysis."""
+    theirs = site.world.launch(campaign, "reco").submission_id
+    site.world.change(CampaignStage, campaign.stage("reco"), creator_role=ANALYSIS)
+    browser = site.browser(site.world.person("shirley", SHIFTER))
+
+    told = browser.post("jobs_act", {"submission_id": [str(items.ids["submission_id"]), str(theirs)], "act": "remove",
+                                     "dry_run": "1", "fmt": "json"}).json
+
+    assert [one["name"] for one in told["touched"]] == [f"{items.ids['submission_id']}, gen"]
+    assert [one["effect"] for one in told["left"]] == [
+        "left alone: Must be acting as analysis, not production-shifter, to do this."]
+
+
+def test_what_one_may_not_touch_cannot_be_chosen(site, owner, campaign, items):
+    """The boxes of a list tell it before."""
+    analyst = site.world.person("ana", ANALYSIS)
+    site.world.campaign_with(stage("select"), name="thesis", owner=analyst)
+    browser = site.browser(analyst)
+
+    boxes = {box["aria-label"]: box for box in browser.get("campaigns").html.select("td.pick input")}
+    theirs = browser.get("submissions").html.find("input", {"name": "submission_id"})
+
+    assert not boxes["Choose thesis"].has_attr("disabled")
+    assert boxes[f"Choose {campaign.name}"].has_attr("disabled")
+    assert "analysis" in boxes[f"Choose {campaign.name}"]["title"]
+    assert theirs.has_attr("disabled") and "Must be acting as production" in theirs["title"]
 
 
 def test_after_a_bulk_action_one_is_back_where_one_was(site, owner, campaign):

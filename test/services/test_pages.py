@@ -490,6 +490,10 @@ def test_a_recovery_says_of_what(world, owner, campaign, submission):
 
     assert (rows[0]["kind_text"], rows[0]["depth"]) == (f"recovery of {submission}", 1)
     assert [follower["id"] for follower in parent["followers"]] == [child]
+    grandchild = world.launch(campaign, "gen").submission_id
+    world.change(Submission, grandchild, depends_on=child)
+    listed = submission_pages.submission_list(world.core, owner, url, campaign_id=campaign.campaign_id)["submissions"]
+    assert {row["id"]: row["depth"] for row in listed} == {submission: 0, child: 1, grandchild: 2}
     page = submission_pages.submission_page(world.core, owner, url, child)
     assert (page["submission"]["kind_text"], page["submission"]["parent"]["id"]) == ("recovery of", submission)
 

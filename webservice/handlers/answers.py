@@ -103,7 +103,8 @@ Answer = Page | Data | Text | Rows | Done | Elsewhere
 class Call:
     """One request, after everything about it was checked.
 
-    ``items`` are those that the route's permission named, by argument. ``request_key`` is the same for
+    ``items`` are those that the route's permission named, by argument. ``refused``: of several that one only asks
+    about (``dry_run``), those to which the actor may not do this, and why. ``request_key`` is the same for
     the same form sent twice. ``wants`` is what the caller understands.
     """
 
@@ -117,6 +118,7 @@ class Call:
     wants: Wanted
     request_key: str
     method: str = "GET"
+    refused: Mapping[Any, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -124,3 +126,7 @@ class Call:
     def item(self, argument: str) -> Any:
         """The one item that an argument names."""
         return self.items[argument][0]
+
+    def allowed(self, argument: str) -> tuple[Any, ...]:
+        """Of the several things that an argument names, those to which the actor may do this."""
+        return tuple(key for key in self.arguments[argument] if key not in self.refused)

@@ -191,13 +191,13 @@ def _require_saved(result: SaveResult) -> SaveResult:
     "campaign_id": numbers(required=True), "act": choice("activate", "deactivate", "tag", "untag", required=True),
     "tag": text(limit=80), **BULK})
 def campaigns_act(call: Call) -> Answer:
-    """Do something to several campaigns; all or none. Or tell what that would do."""
+    """Do something to several campaigns; all or none. Or tell what that would do, and to which it cannot be done."""
     chosen, act, tag = call["campaign_id"], call["act"], call["tag"]
     if act in ("tag", "untag") and not tag:
         raise Invalid("is required", field="tag")
     if call["dry_run"]:
-        context = bulk.campaigns(call.core, call.actor, call.url, act, chosen, tag)
-        return would_do(call, context, "campaigns_act", campaign_id=chosen, act=act, tag=tag)
+        context = bulk.campaigns(call.core, call.actor, call.url, act, chosen, tag, call.refused)
+        return would_do(call, context, "campaigns_act", campaign_id=call.allowed("campaign_id"), act=act, tag=tag)
     change = Change(call.core, call.actor, {
         "tag": f"tag {tag} put on", "untag": f"tag {tag} taken off", "activate": "made active",
         "deactivate": "made inactive"}[act] + f", {len(chosen)} campaign{'s' if len(chosen) != 1 else ''}")

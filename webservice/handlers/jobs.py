@@ -98,8 +98,9 @@ def jobs_act(call: Call) -> Answer:
         raise Invalid("Choose at least one submission.", field="submission_id")
     if call["dry_run"]:
         context = (bulk.jobs_by_number(call.core, call.url, call["act"], chosen[0], batch_ids) if batch_ids
-                   else bulk.jobs_of_submissions(call.core, call.actor, call.url, call["act"], chosen))
-        return would_do(call, context, "jobs_act", submission_id=chosen, batch_id=batch_ids, act=call["act"])
+                   else bulk.jobs_of_submissions(call.core, call.actor, call.url, call["act"], chosen, call.refused))
+        left = tuple(number for number in chosen if number not in call.refused)
+        return would_do(call, context, "jobs_act", submission_id=left, batch_id=batch_ids, act=call["act"])
     result = _act(call, call["act"], chosen, batch_ids=batch_ids,
                   mark=Status.REMOVED if call["act"] == "remove" and not batch_ids else None)
     return Done(_back(call, chosen), _told(call["act"], result), result.message, _document(result),

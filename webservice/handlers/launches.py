@@ -108,8 +108,8 @@ def held_launches(call: Call) -> Answer:
 def held_launches_act(call: Call) -> Answer:
     """Let held launches go, all at once or some each minute, or drop them; make failed ones in one's own name."""
     if call["dry_run"] and call["act"] != "retry":
-        context = bulk.held_launches(call.core, call.actor, call.url, call["act"], call["launch_id"])
-        return would_do(call, context, "held_launches_act", launch_id=call["launch_id"], act=call["act"])
+        context = bulk.held_launches(call.core, call.actor, call.url, call["act"], call["launch_id"], call.refused)
+        return would_do(call, context, "held_launches_act", launch_id=call.allowed("launch_id"), act=call["act"])
     if call["act"] == "retry":
         changed = launches.take_over(call.core, call.actor, call["launch_id"])
         return Done(call.url("home"), f"{changed} of {len(call['launch_id'])} launches are made in your name",

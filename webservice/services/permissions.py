@@ -127,10 +127,30 @@ def require_items(db: Database, actor: Actor, action: Action, kind: str, keys: I
             for key in wanted]
 
 
-def _allowed(actor: Actor, action: Action, known: Kind, key: int | str, found: _Found, *, of: int = 1) -> Any:
+def sort_items(db: Database, actor: Actor, action: Action, kind: str,
+               keys: Iterable[int | str]) -> tuple[list[Any], dict[int | str, str]]:
+    """Several items of one kind: those to which the actor may do this, and for each other why not."""
+    known = KINDS[kind]
+    allowed, refused = [], {}
+    with db.read() as session:
+        for key in dict.fromkeys(keys):
+            found = _require_found(actor, known, key, _load(session, known, key, actor.experiment))
+            item, role, owner = found
+            if why := refusal(actor, action, owner_role=role, owner_id=owner):
+                refused[key] = why
+            else:
+                allowed.append(item)
+    return allowed, refused
+
+
+def _require_found(actor: Actor, known: Kind, key: int | str, found: _Found) -> tuple[Any, str, int]:
     if found is None:
         raise NotFound(f"There is no {known.label} {key} in {actor.experiment}.")
-    item, role, owner = found
+    return found
+
+
+def _allowed(actor: Actor, action: Action, known: Kind, key: int | str, found: _Found, *, of: int = 1) -> Any:
+    item, role, owner = _require_found(actor, known, key, found)
     why = refusal(actor, action, owner_role=role, owner_id=owner)
     # One of several: which one, so that it can be left out.
     _refuse(f"{known.label.capitalize()} {getattr(item, 'name', key)}: {why}" if why and of > 1 else why)

@@ -6,7 +6,8 @@ Read before anybody agrees to it, from stored columns; the action itself decides
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import select
@@ -21,6 +22,10 @@ from poms.webservice.services.pages.common import STATE_WORDS, Url, counted
 MOST_NAMED = 200
 """So many things are named one by one; of the others the number is told."""
 
+Refused = Mapping[Any, str]
+NONE_REFUSED: Refused = MappingProxyType({})
+"""Of what was chosen, to what the actor may not do this, and why."""
+
 _JOB_COLUMNS = {"hold": ("jobs_idle", "jobs_running"), "release": ("jobs_held",),
                 "remove": ("jobs_idle", "jobs_running", "jobs_held")}
 _JOB_STATES = {"hold": (JobState.IDLE, JobState.RUNNING), "release": (JobState.HELD,),
@@ -33,7 +38,8 @@ _JOB_TEXTS = {
 _GONE = " The submissions that go on become Removed, and nothing that depends on them is launched."
 
 
-def jobs_of_submissions(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[int]) -> dict[str, Any]:
+def jobs_of_submissions(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[int],
+                        refused: Refused = NONE_REFUSED) -> dict[str, Any]:
     """Holding, releasing or removing all jobs of submissions."""
     with core.db.read() as session:
         rows = session.execute(
@@ -43,11 +49,12 @@ def jobs_of_submissions(core: Core, actor: Actor, url: Url, act: str, numbers: C
             .order_by(Submission.submission_id)).all()
     items, total = [], 0
     for item, stage in rows:
-        jobs = sum(getattr(item, name) for name in _JOB_COLUMNS[act])
+        why_not = refused.get(item.submission_id, "")
+        jobs = 0 if why_not else sum(getattr(item, name) for name in _JOB_COLUMNS[act])
         total += jobs
         status = Status(item.status_id)
-        ends = act == "remove" and status not in FINAL
-        effect = "no job to remove; it becomes Removed" if ends else f"left alone: no job to {act}"
+        ends = act == "remove" and status not in FINAL and not why_not
+        effect = "no job to remove; it becomes Removed" if ends else f"left alone: {why_not or 'no job to ' + act}"
         items.append({"name": f"{item.submission_id}, {stage}", "state": status.label, "touched": bool(jobs) or ends,
                       "url": url("submission", submission_id=item.submission_id),
                       "effect": counted(jobs, "job") if jobs else effect})
@@ -75,7 +82,8 @@ def jobs_by_number(core: Core, url: Url, act: str, submission_id: int, batch_ids
                  danger=act == "remove", reason=True)
 
 
-def held_launches(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[int]) -> dict[str, Any]:
+def held_launches(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[int],
+                  refused: Refused = NONE_REFUSED) -> dict[str, Any]:
     """Letting held launches go, or dropping them."""
     with core.db.read() as session:
         rows = session.execute(
@@ -83,10 +91,12 @@ def held_launches(core: Core, actor: Actor, url: Url, act: str, numbers: Collect
             .join(CampaignStage, CampaignStage.campaign_stage_id == Launch.campaign_stage_id)
             .where(Launch.launch_id.in_(list(numbers)), Launch.experiment == actor.experiment)
             .order_by(Launch.launch_id)).all()
-    items = [{"name": f"launch {number} of {stage}", "state": "Held" if state == "held" else "", "touched":
-              state == "held", "url": url("stage", campaign_stage_id=stage_id),
-              "effect": (reason or "kept") if state == "held" else f"left alone: {state} by now"}
-             for number, state, reason, stage, stage_id in rows]
+    items = []
+    for number, state, reason, stage, stage_id in rows:
+        why_not = refused.get(number) or (f"{state} by now" if state != "held" else "")
+        items.append({"name": f"launch {number} of {stage}", "state": "Held" if state == "held" else "",
+                      "touched": not why_not, "url": url("stage", campaign_stage_id=stage_id),
+                      "effect": f"left alone: {why_not}" if why_not else reason or "kept"})
     total = sum(1 for item in items if item["touched"])
     what = f"{_VERBS[act]} {counted(total, 'launch')}"
     text = ("They will never be launched. Files that they would have taken are left for a later launch of the stage."
@@ -95,7 +105,8 @@ def held_launches(core: Core, actor: Actor, url: Url, act: str, numbers: Collect
                  rate=act == "release" and total > 1)
 
 
-def campaigns(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[int], tag: str) -> dict[str, Any]:
+def campaigns(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[int], tag: str,
+              refused: Refused = NONE_REFUSED) -> dict[str, Any]:
     """Making campaigns active or inactive, putting a tag on them or taking it off."""
     with core.db.read() as session:
         rows = session.scalars(select(Campaign).where(
@@ -113,6 +124,8 @@ def campaigns(core: Core, actor: Actor, url: Url, act: str, numbers: Collection[
     items = []
     for row in rows:
         touched, why_not = effects[act](row)
+        if row.campaign_id in refused:
+            touched, why_not = False, refused[row.campaign_id]
         items.append({"name": row.name, "state": "", "touched": touched, "effect": "" if touched else
                       f"left alone: {why_not}", "url": url("campaign", campaign_id=row.campaign_id)})
     total = counted(sum(1 for item in items if item["touched"]), "campaign")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Select, case, func, or_, select, true, tuple_
+from sqlalchemy import Select, case, func, literal, or_, select, true, tuple_
 from sqlalchemy.orm import Session, joinedload
 
 from poms.webservice.errors import NotFound, PomsError
@@ -54,6 +54,8 @@ from poms.webservice.services.pages.scouts import scout_facts, scout_notices
 from poms.webservice.services.pages.submission_order import MOST, Order, Place
 
 PAGE = 50
+DEEPEST = 20
+"""So far up a chain of submissions is looked; what goes on by itself makes endless ones."""
 FILES_PAGE = 100
 
 def submission_rows(found: Sequence[Submission], names: Mapping[int | None, str], stages: Mapping[int, str],
@@ -136,7 +138,7 @@ def submission_list(core: Core, actor: Actor, url: Url, *, sort: str = "", befor
             context = _experiment_owner(actor, url)
         query = order.page(chosen.query(actor.experiment), place, PAGE + 1)
         shown, newer, older = page_of(session.scalars(query).all(), PAGE, before=before, after=after)
-        rows = _with_names(session, shown, url)
+        rows = _as_listed(session, actor, shown, url)
         states = _states(session, actor, stage_id, campaign_id)
         columns = columns_of(session, actor, "submissions")
     route, key = (("stage_submissions", {"campaign_stage_id": stage_id}) if stage_id is not None
@@ -165,6 +167,31 @@ def _with_names(session: Session, shown: Sequence[Submission], url: Url) -> list
     stages = dict(session.execute(select(CampaignStage.campaign_stage_id, CampaignStage.name).where(
         CampaignStage.campaign_stage_id.in_({item.campaign_stage_id for item in shown}))).all())
     return submission_rows(shown, names_of(session, [item.creator for item in shown]), stages, url)
+
+
+def _as_listed(session: Session, actor: Actor, shown: Sequence[Submission], url: Url) -> list[dict[str, Any]]:
+    """Rows with how far each is down its chain, and why the actor may not act on its jobs, '' if that is allowed."""
+    owners = {number: {"owner_role": role, "owner_id": creator} for number, role, creator in session.execute(
+        select(CampaignStage.campaign_stage_id, CampaignStage.creator_role, CampaignStage.creator)
+        .where(CampaignStage.campaign_stage_id.in_({item.campaign_stage_id for item in shown})))}
+    depths = _depths(session, shown)
+    return [{**row, "depth": depths.get(item.submission_id, 0),
+             "why_not": permissions.refusal(actor, "do", **owners[item.campaign_stage_id]) or ""}
+            for row, item in zip(_with_names(session, shown, url), shown, strict=True)]
+
+
+def _depths(session: Session, shown: Sequence[Submission]) -> dict[int, int]:
+    """How many submissions led to each, of recoveries and dependents: the way up is followed in one statement."""
+    numbers = [item.submission_id for item in shown if item.recovery_tasks_parent or item.depends_on]
+    if not numbers:
+        return {}
+    # What a recovery recovers comes before what that was launched after.
+    led = func.coalesce(Submission.recovery_tasks_parent, Submission.depends_on)
+    way = select(Submission.submission_id.label("number"), led.label("before"), literal(0).label("depth")).where(
+        Submission.submission_id.in_(numbers)).cte("way", recursive=True)
+    way = way.union_all(select(way.c.number, led, way.c.depth + 1).join_from(
+        way, Submission, Submission.submission_id == way.c.before).where(way.c.depth < DEEPEST))
+    return dict(session.execute(select(way.c.number, func.max(way.c.depth)).group_by(way.c.number)).all())
 
 
 def submission_pieces(core: Core, actor: Actor, url: Url, chosen: Chosen, size: int) -> Iterator[list[dict[str, Any]]]:
