@@ -309,8 +309,9 @@ class JobCount:
 class PoolSnapshot:
     """All live jobs that carry a POMS submission id, counted in one query of the pool.
 
-    ``growing`` are submissions to which the pool itself still adds jobs (a DAG of which some have not begun): they
-    have not ended, though none of their jobs may be live just now.
+    ``growing`` are submissions to which the pool itself still adds jobs (a DAG or a job factory of which some have
+    not begun): they have not ended, though none of their jobs may be live just now, and a job of them that leaves may
+    not change any count.
     """
 
     taken_at: datetime

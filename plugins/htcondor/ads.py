@@ -41,7 +41,8 @@ CLUSTER_ATTRIBUTES = ("ClusterId", "ProcId", "JobUniverse", SUBMISSION, ATTEMPT,
                       "SAM_PROJECT", "JobsubCmd", "Cmd", "Args", "Arguments", "Env", "Environment", "DAG_NodesTotal",
                       "DAGManJobId", "JobStatus", "HoldReasonCode", "StageInFinish", "RemoveReason", "QDate",
                       "ServerTime")
-GROUP_ATTRIBUTES = (SUBMISSION, "JobStatus", "HoldReasonCode", "HoldReasonSubCode", "JobUniverse")
+GROUP_ATTRIBUTES = (SUBMISSION, "JobStatus", "HoldReasonCode", "HoldReasonSubCode", "JobUniverse", "TotalSubmitProcs",
+                    "JobMaterializeNextProcId")
 
 WAITING_FOR_INPUT = f"JobStatus == 5 && HoldReasonCode == {hold_codes.SPOOLING} && StageInFinish =?= undefined"
 """What ``is_waiting_for_input`` says, as a condition: a schedd then acts on no job that it has just let go."""
@@ -286,6 +287,16 @@ def clusters(ads: Iterable[Ad], schedd: str) -> list[FoundCluster]:
         found.append(FoundCluster(f"{cluster}@{schedd}", jobs, attempt if isinstance(attempt, int) else 1,
                                   project=project(ad), command=command(ad)))
     return found
+
+
+def is_growing(ad: Ad) -> bool:
+    """Whether the schedd itself adds jobs to those of which this is one (or a group): DAGMan's graph, a factory.
+
+    DAGMan is there for as long as jobs of its graph are to come; a factory says which job of how many is its next.
+    """
+    following, all_of_it = _whole(ad, "JobMaterializeNextProcId"), _whole(ad, "TotalSubmitProcs")
+    return ad.get("JobUniverse") == DAGMAN_UNIVERSE or (
+        following is not None and all_of_it is not None and following < all_of_it)
 
 
 def arguments(ad: Ad) -> list[str]:

@@ -155,8 +155,7 @@ class PoolReader:
             if state is not None and ads.is_job(row):
                 counts[row[ads.SUBMISSION], state, ads.hold_code(row) if state == JobState.HELD else None] += \
                     row["JobCount"]
-            elif state is not None and row.get("JobUniverse") == ads.DAGMAN_UNIVERSE:
-                # DAGMan is there for as long as jobs of its graph are still to come.
+            if state is not None and ads.is_growing(row):
                 growing.add(row[ads.SUBMISSION])
         for number, count in stuck.items():
             moved = min(count, counts[number, JobState.IDLE, None])

@@ -14,7 +14,7 @@ from poms import sql
 from poms.webservice.agent import poll
 from poms.webservice.db import insert_many
 from poms.webservice.errors import BackendUnavailable, NotFound
-from poms.webservice.interfaces import JobRecord, JobState
+from poms.webservice.interfaces import JobRecord, JobSelection, JobState
 from poms.webservice.model import AgentTask, Experiment, Job, Submission
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services import jobs, tasks
@@ -166,6 +166,7 @@ def test_a_submission_is_done_only_when_all_jobs_are_recorded(world, number):
 def test_a_job_that_leaves_while_a_poll_asks_is_one_job(world, number, monkeypatch):
     """Counted live and reported as ended in the same poll, it does not make the submission wait for another one."""
     world.poll()
+    world.batch.start(number, 1)
     ask = world.batch.departed
 
     def ask_late(cursor):
@@ -175,7 +176,7 @@ def test_a_job_that_leaves_while_a_poll_asks_is_one_job(world, number, monkeypat
     monkeypatch.setattr(world.batch, "departed", ask_late)
     world.poll()
     monkeypatch.undo()
-    assert _counts(world, number) == {"idle": 2, "completed": 1}
+    assert _counts(world, number) == {"idle": 1, "running": 1, "completed": 1}
     world.batch.end(number)
     world.poll()
 
@@ -461,6 +462,73 @@ def test_a_submission_that_still_grows_does_not_end(world, number):
     assert world.get(number).jobs_expected == 2
     _take(world, number)
     assert (world.status(number), _counts(world, number)) == (Status.COMPLETED, {"completed": 2})
+
+
+@pytest.fixture
+def asked(world, monkeypatch):
+    """The cursors with which the batch system was asked who left."""
+    cursors = []
+    ask = world.batch.departed
+
+    def remember(cursor):
+        cursors.append(cursor)
+        return ask(cursor)
+
+    monkeypatch.setattr(world.batch, "departed", remember)
+    return cursors
+
+
+def test_who_left_is_asked_when_counts_say_that_somebody_may_have(world, number, asked):
+    """Cycles without news only count, but for each fifth; news of any kind are asked about at once."""
+    world.poll()
+    asked.clear()
+    for _ in range(2 * poll.DEPARTURES_EVERY):
+        world.poll()
+    assert len(asked) == 2
+
+    asked.clear()
+    for _ in range(poll.DEPARTURES_EVERY + 1):
+        world.batch.hold(number)
+        world.poll()
+        world.batch.act("release", JobSelection(submission_ids=(number,)), "again")
+        world.poll()
+    assert len(asked) == 2 * (poll.DEPARTURES_EVERY + 1)
+
+
+def test_jobs_that_were_never_seen_are_asked_for_in_each_cycle(world, campaign, asked):
+    """A submission without any job yet may have had all of them between two looks."""
+    world.poll()
+    asked.clear()
+    number = world.submission(campaign, "gen")
+    world.batch.vanish(number)
+    for _ in range(poll.DEPARTURES_EVERY):
+        world.poll()
+
+    assert len(asked) == poll.DEPARTURES_EVERY
+
+
+def test_a_job_in_whose_place_another_came_is_told_some_cycles_later(world, number):
+    """Counts alike say nothing of such an exchange; the next question about who left does, from where it left off."""
+    world.poll()
+    gone, other = world.batch.of(number)
+    world.batch.change_job(gone.batch_id, JobState.COMPLETED, exit_code=0)
+    world.batch.add(replace(other, batch_id=gone.batch_id.replace(".0@", ".7@")))
+    for _ in range(poll.DEPARTURES_EVERY):
+        world.poll()
+
+    assert _counts(world, number) == {"idle": 2, "completed": 1}
+
+
+def test_who_left_a_pool_that_adds_jobs_itself_is_asked_in_each_cycle(world, number, asked):
+    """A graph or a job factory puts a job in the place of each that leaves, so counts stay as they are."""
+    world.poll()
+    world.batch.growing.add(number)
+    world.poll()
+    asked.clear()
+    for _ in range(poll.DEPARTURES_EVERY):
+        world.poll()
+
+    assert len(asked) == poll.DEPARTURES_EVERY
 
 
 def test_jobs_that_came_and_went_between_two_cycles_are_described(world, campaign):

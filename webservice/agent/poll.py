@@ -10,6 +10,7 @@ from datetime import timedelta
 from sqlalchemy import and_, or_, select
 
 from poms.webservice.errors import BackendUnavailable, PomsError
+from poms.webservice.interfaces import Departures, PoolSnapshot
 from poms.webservice.model import Experiment, Submission
 from poms.webservice.rules.statuses import LIVE
 from poms.webservice.services import jobs, launches, submissions
@@ -26,6 +27,9 @@ DETAILS_AT_ONCE = 10_000
 
 DESCRIBED_AT_ONCE = 50
 """Each is a question to the batch system; there are many only when a whole history is read again."""
+
+DEPARTURES_EVERY = 5
+"""Cycles after which a batch system is asked who left though its counts do not say that anybody did."""
 
 VANISHED_GRACE = timedelta(minutes=2)
 
@@ -60,11 +64,15 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
     """One cycle: live counts first, then the jobs that left, then single jobs where counts changed."""
     backend = core.backends.jobs(experiments[0])
     snapshot = backend.snapshot()
-    departures = backend.departed(lease.cursor)
-    # Asked last: whoever submitted a job that is reported here was there before it, and is among them.
-    experiments = sharing(core, backend.pool)
     counts = jobs.live_counts(snapshot.counts, snapshot.growing)
-    changed = jobs.changed_submissions(core, experiments, counts)
+    experiments = sharing(core, backend.pool)
+    compared = jobs.compare(core, experiments, counts)
+    departures = Departures((), lease.cursor)
+    if _may_have_left(lease, snapshot, compared):
+        departures = backend.departed(lease.cursor)
+        # Once more: whoever submitted a job that is reported here was there before it, and is among them.
+        experiments = sharing(core, backend.pool)
+    changed = compared.changed
     looked_at = sorted(changed)[:DETAIL_LIMIT]
     details = (backend.jobs(some) for some in _portions(looked_at, counts))
     touched = jobs.ingest(core, experiments, jobs.Poll(snapshot.counts, departures.records, details,
@@ -78,6 +86,17 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
     live = sum(item.count for item in snapshot.counts)
     return (f"{live:,} live jobs, {len(departures.records):,} left, {touched:,} submissions changed"
             + (f", {described} described" if described else "") + (f", {vanished} gave up" if vanished else ""))
+
+
+def _may_have_left(lease: TaskLease, snapshot: PoolSnapshot, compared: jobs.Comparison) -> bool:
+    """Whether a job may have left since the last cycle; to ask which costs a schedd a process of its own.
+
+    Where all counts are as they were, one can only have left if another one came in its place. What comes is of a
+    submission to which the pool adds jobs, or of one without jobs so far. A person can submit more jobs to any other
+    one: such an exchange is seen some cycles later, and as the cursor stays, nothing of it is missed.
+    """
+    return bool(not lease.cursor or lease.epoch % DEPARTURES_EVERY == 0
+                or compared.changed or compared.without_jobs or snapshot.growing)
 
 
 def _portions(numbers: Iterable[int], counts: Mapping[int, Mapping[str, int]]) -> Iterator[list[int]]:

@@ -70,8 +70,19 @@ def live_counts(counts: Iterable[JobCount], growing: Collection[int] = ()) -> di
     return dict(result)
 
 
-def changed_submissions(core: Core, experiments: Collection[str], counts: Mapping[int, Mapping[str, int]]) -> set[int]:
-    """Submissions whose live counts differ from what is stored, so that only they are looked at closely."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Live counts of a pool beside what is stored: which submissions differ, and so are looked at closely.
+
+    ``without_jobs`` have not ended and have no live job, neither here nor there: theirs may come and go unseen.
+    """
+
+    changed: set[int]
+    without_jobs: set[int]
+
+
+def compare(core: Core, experiments: Collection[str], counts: Mapping[int, Mapping[str, int]]) -> Comparison:
+    """See ``Comparison``; of the submissions of these experiments."""
     names = tuple(LIVE_COLUMNS.values())
     query = (select(Submission.submission_id, *(getattr(Submission, name) for name in names))
              .where(Submission.experiment.in_(list(experiments))))
@@ -83,14 +94,15 @@ def changed_submissions(core: Core, experiments: Collection[str], counts: Mappin
             rows += session.execute(query.where(Submission.submission_id.in_(some)))
     stored = {number: dict(zip(names, values, strict=True)) for number, *values in rows}
     nothing = dict.fromkeys(names, 0)
-    return {number for number, known in stored.items() if counts.get(number, nothing) != known}
+    changed = {number for number, known in stored.items() if counts.get(number, nothing) != known}
+    return Comparison(changed, {number for number, known in stored.items() if known == nothing}.difference(changed))
 
 
 def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, epoch: int, cursor: str | None,
            changed: set[int] | None = None) -> int:
     """Write one poll; returns the number of submissions that changed.
 
-    ``cursor`` None stays as it is. ``changed``: what ``changed_submissions`` said of this poll, if it was asked.
+    ``cursor`` None stays as it is. ``changed``: what ``compare`` said of this poll, if it was asked.
 
     The cursor moves last, when everything it covers is stored, so that a crash on the way only means
     that the same jobs are reported again. Every step makes sure that the lease is still ours: the agent
@@ -99,7 +111,7 @@ def ingest(core: Core, experiments: Collection[str], poll: Poll, *, task: str, e
     counts = live_counts(poll.counts, poll.growing)
     to_come = poll.growing.difference(live_counts(poll.counts))
     if changed is None:
-        changed = changed_submissions(core, experiments, counts)
+        changed = compare(core, experiments, counts).changed
     ended = set(map(_SUBMISSION_OF, poll.departed))
     known: set[int] = set()
     # Nothing is asked of the batch system while a transaction is open: the next piece comes after it.

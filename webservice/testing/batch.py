@@ -78,6 +78,7 @@ class FakeBatch(Faulty):
         self._texts: dict[tuple[str, str], bytes] = {}
         self._next_cluster = 1
         self._blind_until: datetime | None = None
+        self.growing: set[int] = set()
         self._lied: set[int] = set()
         self._lock = threading.RLock()
 
@@ -134,6 +135,11 @@ class FakeBatch(Faulty):
         """Let one job do something of its own; ``facts`` are fields of its record, e.g. ``memory_asked_mb=2000``."""
         with self._lock:
             self._move(self._jobs[batch_id], state, **facts)
+
+    def add(self, job: JobRecord) -> None:
+        """Queue one more job, as somebody does by hand."""
+        with self._lock:
+            self._jobs[job.batch_id] = job
 
     def vanish(self, submission_id: int) -> None:
         """Let jobs disappear without leaving any record, as when a history file was lost."""
@@ -192,7 +198,8 @@ class FakeBatch(Faulty):
             counts = Counter((job.submission_id, job.state, job.hold_code)
                              for job in self._jobs.values() if not job.state.is_final)
         return PoolSnapshot(self.clock(), tuple(JobCount(number, state, count, code)
-                                                for (number, state, code), count in counts.items()))
+                                                for (number, state, code), count in counts.items()),
+                            frozenset(self.growing))
 
     def departed(self, cursor: str) -> Departures:
         self._meet("departed")

@@ -175,3 +175,15 @@ def test_a_cluster_counts_each_job_once():
 
     assert [(found.batch_id, found.jobs) for found in ads.clusters(seen, SCHEDD)] == [(f"7@{SCHEDD}", 2),
                                                                                      (f"9@{SCHEDD}", 50)]
+
+
+@pytest.mark.parametrize(("ad", "growing"), [
+    ({"TotalSubmitProcs": 9}, False),
+    ({"TotalSubmitProcs": 9, "JobMaterializeNextProcId": 8}, True),
+    ({"TotalSubmitProcs": 9, "JobMaterializeNextProcId": 9}, False),
+    ({"JobMaterializeNextProcId": 3}, False),
+    ({"TotalSubmitProcs": 1, "JobUniverse": ads.DAGMAN_UNIVERSE}, True),
+])
+def test_graphs_and_factories_grow(ad, growing):
+    """DAGMan adds jobs as long as it is there, a job factory until its next job would be one too many."""
+    assert ads.is_growing(an_ad(**ad)) is growing

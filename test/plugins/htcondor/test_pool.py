@@ -519,9 +519,11 @@ def test_jobs_without_spooling_come_one_after_the_other(pool, make, shared_path)
 
     outcome = backend.submit(plan, shell.launch_script(plan, backend.environment(plan)), LocalTransport(), log, 120)
     assert outcome.kind == "started", log.getvalue().decode()
+    assert number in make().snapshot().growing
     records, _ = ended(make(), number, 3, cursor)
 
     assert {record.state for record in records} == {JobState.COMPLETED}
+    assert make().snapshot().growing == frozenset()
     assert [cluster.jobs for cluster in backend.find(number)] == [3]
     for record in records:
         assert b"".join(backend.fetch_log(record.batch_id, "stdout"))
