@@ -1,5 +1,6 @@
 """The command poms: what it says, how it ends, and what it leaves alone when it refuses."""
 
+import contextlib
 import http.client
 import os
 import signal
@@ -214,6 +215,37 @@ def test_check_tells_how_long_credentials_are_good(site):
     assert "ok       credentials of sbnd: token of sbnd as production: good until 2" in out
     assert "warning  credentials of sbnd: The vault token of sbnd as production does not exist." in out
     assert "ok       credential backend: installed: file" in out
+
+
+def test_check_looks_at_credentials_of_experiments_that_only_the_database_knows(site):
+    """They use what [experiment_defaults] says; one that is not active any more is left out."""
+    site.poms("db", "upgrade")
+    for name in ("icarus", "argoneut"):
+        site.poms("experiment", "add", name)
+    with contextlib.closing(sqlite3.connect(next(site.directory.rglob("poms.db")))) as database, database:
+        database.execute("UPDATE experiments SET active = 0 WHERE experiment = 'argoneut'")
+    # Goes on with [experiment_defaults], which is the last section there.
+    site.write("credential_backend = file\n"
+               f"[credentials]\ntoken = {site.directory}/{{experiment}}.token")
+
+    status, out, _ = site.poms("check")
+
+    assert status == 0
+    assert "warning  credentials of icarus: " in out
+    assert "argoneut" not in out
+
+
+def test_check_names_sections_of_experiments_that_are_not_there(site):
+    """A name that is written in two ways would otherwise go unnoticed until a launch."""
+    site.poms("db", "upgrade")
+    site.poms("experiment", "add", "sbnd")
+    site.write("[experiment sbdn]\n[experiment sbnd]")
+
+    status, out, _ = site.poms("check")
+
+    assert status == 0
+    assert "warning  experiment sbdn: " in out and "poms experiment add sbdn" in out
+    assert "warning  experiment sbnd" not in out
 
 
 def test_check_says_what_is_wrong_with_settings_of_credentials(site):

@@ -182,15 +182,19 @@ class Backends:
             found[mount.prefix] = mount
         return list(found.values())
 
-    def start_checks(self) -> list[CheckResult]:
-        """What plugins and identity sources say of the surroundings; an ``error`` forbids the start."""
+    def start_checks(self, experiments: Iterable[str] = ()) -> list[CheckResult]:
+        """What plugins and identity sources say of the surroundings; an ``error`` forbids the start.
+
+        Credentials are those of the experiments in poms.ini, and of ``experiments``, which it need not name.
+        """
         results = [result for _, result in self._ask("poms_start_checks", context_for=self.context_for)]
         for source in self.identity_sources():
             results += source.start_checks(self.settings.web.listen)
         results += [self._check_notifier(name) for name in self.settings.notify.channels]
-        for name, chosen in self.settings.experiments.items():
-            if chosen.credential_backend != NO_CREDENTIALS:
-                results += self._check_credentials(name, chosen.credential_backend)
+        for name in dict.fromkeys([*self.settings.experiments, *experiments]):
+            chosen = self.settings.experiment(name).credential_backend
+            if chosen != NO_CREDENTIALS:
+                results += self._check_credentials(name, chosen)
         return results
 
     def _check_credentials(self, experiment: str, name: str) -> list[CheckResult]:

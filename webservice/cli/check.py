@@ -40,9 +40,12 @@ def results(given: str | None) -> Iterator[CheckResult]:
         yield CheckResult("warning", "settings", warning)
     yield from _choices(backends)
     yield _data_dir(backends)
-    yield from _tables(backends)
+    tables = list(_tables(backends))
+    yield from tables
+    known = [] if any(result.level == "error" for result in tables) else _experiments(backends)
+    yield from _unknown(backends, known)
     try:
-        yield from backends.start_checks()
+        yield from backends.start_checks(known)
     except PomsError as error:
         yield CheckResult("error", "plugins", str(error))
 
@@ -76,3 +79,23 @@ def _tables(backends: Backends) -> Iterator[CheckResult]:
     yield CheckResult("ok", "database", backends.settings.database.shown_url)
     for state in states:
         yield CheckResult("ok" if state.condition == "current" else "error", "tables", str(state))
+
+
+def _experiments(backends: Backends) -> list[str]:
+    """The active experiments of the database, most of which poms.ini does not name."""
+    from poms.webservice.cli.startup import open_core
+    from poms.webservice.services import people
+
+    core = open_core(backends)
+    try:
+        return people.list_experiments(core)
+    finally:
+        core.db.close()
+
+
+def _unknown(backends: Backends, known: list[str]) -> Iterator[CheckResult]:
+    """Sections of experiments that are not there: most likely their names are written in another way."""
+    for name in backends.settings.experiments if known else ():
+        if name not in known:
+            yield CheckResult("warning", f"experiment {name}", "poms.ini has a section for it, and it is not among the "
+                              f"active experiments; correct the name, or run: poms experiment add {name}")
