@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import CampaignStage, Experiment, Launch
+from poms.webservice.model import CampaignStage, Experiment, Launch, Submission
 from poms.webservice.rules.statuses import Status
 from poms.webservice.testing.statements import recorded
 from poms.webservice.testing.world import stage
@@ -178,6 +178,39 @@ def test_the_split_of_a_stage_begins_again(site, owner):
     with site.core.db.read() as session:
         assert session.get_one(CampaignStage, made.stage("gen")).cs_last_split is None
     assert site.world.events("split.reset")[0].data["before"] is not None
+
+
+def took(site, submission_id):
+    """The dataset of a submission."""
+    with site.core.db.read() as session:
+        return session.get_one(Submission, submission_id).submission_params["dataset"]
+
+
+def test_a_split_is_set_back_to_what_a_submission_took(site, owner):
+    """The next launch takes the same again, and those after it what came after it then."""
+    made = site.world.campaign_with(stage("gen", dataset="a, b, c", split="list"), owner=owner)
+    first, second, third = (site.world.launch(made, "gen").submission_id for _ in range(3))
+    browser = site.browser(owner)
+    offered = browser.get("stage", made.stage("gen")).html.select("#split-mark option")
+
+    browser.post("stage_act", {"campaign_stage_id": made.stage("gen"), "act": "reset_split",
+                               "submission_id": str(second)})
+
+    assert [option["value"] for option in offered] == ["", str(third), str(second), str(first)]
+    assert [took(site, site.world.launch(made, "gen").submission_id) for _ in range(2)] == ["b", "c"]
+
+
+def test_a_split_that_was_changed_since_is_not_set_back(site, owner):
+    """The place of then is one in another dataset; a submission of another stage has none here at all."""
+    made = site.world.campaign_with(stage("gen", dataset="a, b", split="list"), stage("more"), owner=owner)
+    then, other = site.world.launch(made, "gen").submission_id, site.world.launch(made, "more").submission_id
+    site.world.change(CampaignStage, made.stage("gen"), dataset="c, d", cs_last_split=None)
+    program = site.program(owner)
+    back = {"campaign_stage_id": made.stage("gen"), "act": "reset_split"}
+
+    assert program.post("stage_act", {**back, "submission_id": str(then)}).status_int == 409
+    assert program.post("stage_act", {**back, "submission_id": str(other)}).status_int == 404
+    assert site.world.events("split.reset") == []
 
 
 @pytest.mark.parametrize("text", ["[[", "{}", "5", '["a"]', '[["a"]]', '[["a", "b", "c"]]', "[" * 100_00])

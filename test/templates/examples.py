@@ -919,7 +919,9 @@ def stage() -> dict[str, Any]:
         login_setup=[
             {"label": "Name", "value": "sbndpro_gpvm_el9"},
             {"label": "Host", "value": "sbndgpvm05.fnal.gov", "mono": True},
+            {"label": "Made", "at": ago(days=40), "by": "mruiz"},
         ],
+        split_marks=[{"id": 10412, "at": ago(days=1), "dataset": "<b>odd</b> " + "long_" * 30}],
         recoveries=RECOVERIES,
         rules=RULES,
         stages=near,

@@ -35,17 +35,21 @@ def stage_submissions(call: Call) -> Answer:
 
 
 @routes.change("stage_act", permission=VIEW_ONE, by_act=ACTS, arguments={
-    **ONE, "act": choice(*ACTS, required=True), "reason": text(limit=500), "clear_cron": flag()})
+    **ONE, "act": choice(*ACTS, required=True), "reason": text(limit=500), "clear_cron": flag(),
+    "submission_id": number()})
 def stage_act(call: Call) -> Answer:
-    """Keep or let go the launches of a stage, or begin its split again."""
+    """Keep or let go the launches of a stage; begin its split again, or go on with what ``submission_id`` took."""
     number_, name, act = call["campaign_stage_id"], call.item("campaign_stage_id").name, call["act"]
     hold = act == "hold_launches"
     change = Change(call.core, call.actor, {
-        "reset_split": f"{name} begins its split again",
+        "reset_split": f"{name} goes on with what submission {call['submission_id']} took" if call["submission_id"]
+        else f"{name} begins its split again",
         "forget_levels": f"What the jobs of {name} needed is forgotten",
         "hold_launches": f"Launches of {name} are kept for later",
         "release_launches": f"Launches of {name} are allowed"}[act])
-    if act == "reset_split":
+    if act == "reset_split" and call["submission_id"]:
+        splits.set_back(call.core, call.actor, number_, call["submission_id"], undo=change)
+    elif act == "reset_split":
         splits.reset(call.core, call.actor, number_, undo=change)
     elif act == "forget_levels":
         policies.forget(call.core, call.actor, number_, undo=change)

@@ -13,17 +13,21 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import joinedload
 
 from poms.webservice.errors import Conflict, Invalid, NotFound
 from poms.webservice.interfaces import Slice, SplitContext, SplitType
-from poms.webservice.model import CampaignStage
+from poms.webservice.model import CampaignStage, Snapshot, Submission
 from poms.webservice.rules import parameters
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.splits import SplitSpec, parse_split
-from poms.webservice.services import events
+from poms.webservice.services import events, snapshots
 from poms.webservice.services.core import Core
 from poms.webservice.services.launch_requests import LaunchRequest
 from poms.webservice.services.undos import UNKEPT, Change
+
+TAKEN_FROM = "split_from"
+"""Under this name a submission's parameters say from which place its part of the split was taken; {} is the start."""
 
 _UNIQUE = uuid.UUID("3f1d8a56-7c0e-4d0b-9a53-5b1c6f0e2d94")
 
@@ -57,6 +61,29 @@ def reset(core: Core, actor: Actor, stage_id: int, *, test: bool = False, undo: 
         undo.changed(session, stage)
         events.record(session, "split.reset", core.clock(), actor.username, experiment=stage.experiment,
                       campaign_id=stage.campaign_id, stage_id=stage_id, before=before, test=test)
+
+
+def set_back(core: Core, actor: Actor, stage_id: int, submission_id: int, *, undo: Change = UNKEPT) -> None:
+    """The next launch takes what this submission of the stage took, and so on. The caller has checked the right."""
+    with core.db.write() as session:
+        stage = session.scalar(
+            select(CampaignStage).options(joinedload(CampaignStage.campaign, innerjoin=True))
+            .where(CampaignStage.campaign_stage_id == stage_id, CampaignStage.experiment == actor.experiment)
+            .with_for_update(of=CampaignStage))
+        row = session.execute(
+            select(Submission.submission_params, Snapshot.content)
+            .join(Snapshot, Snapshot.snapshot_id == Submission.campaign_stage_snapshot_id)
+            .where(Submission.submission_id == submission_id, Submission.campaign_stage_id == stage_id)).one_or_none()
+        if stage is None or row is None or TAKEN_FROM not in row.submission_params:
+            raise NotFound(f"Submission {submission_id} took no part of the split of this stage.")
+        now = snapshots.stage_content(stage, stage.campaign.campaign_keywords or {})
+        if any(now[name] != row.content[name] for name in ("dataset", "cs_split_type")):
+            raise Conflict(f"The dataset or the split was changed since submission {submission_id}: its place is in "
+                           "another split. Begin the split again, or launch on its dataset.")
+        before, stage.cs_last_split = stage.cs_last_split, row.submission_params[TAKEN_FROM] or None
+        undo.changed(session, stage)
+        events.record(session, "split.reset", core.clock(), actor.username, experiment=stage.experiment,
+                      campaign_id=stage.campaign_id, stage_id=stage_id, before=before, to=stage.cs_last_split)
 
 
 def next_slice(core: Core, stage: CampaignStage, request: LaunchRequest, *,

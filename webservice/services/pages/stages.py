@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import func, select
@@ -18,11 +19,11 @@ from poms.webservice.model import (
     StageStatusCount,
     Submission,
 )
-from poms.webservice.rules import permissions
+from poms.webservice.rules import parameters, permissions
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.recoveries import RECOVERY_WORDS
 from poms.webservice.rules.statuses import NEEDS_PERSON
-from poms.webservice.services import launch_gates, watches
+from poms.webservice.services import launch_gates, splits, watches
 from poms.webservice.services.core import Core
 from poms.webservice.services.pages import schedules
 from poms.webservice.services.pages.campaigns import stage_row
@@ -57,7 +58,9 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
         newest = newest_submissions(session, around.values())
         latest = session.scalars(select(Submission).where(Submission.campaign_stage_id == stage_id)
                                  .order_by(Submission.submission_id.desc()).limit(LATEST)).all()
-        names = names_of(session, [stage.creator, stage.hold_experimenter_id, *(item.creator for item in latest)])
+        made = [stage, stage.job_type, stage.login_setup]
+        names = names_of(session, [stage.hold_experimenter_id, *(number for each in made for number in (
+            each.creator, each.updater)), *(item.creator for item in latest)])
         held = launch_gates.held_because(session, stage)
         rules = rules_panel(core, session, stage)
         schedule = schedules.panel(session, stage, core.settings.experiment(actor.experiment).time_zone)
@@ -81,7 +84,12 @@ def stage_page(core: Core, actor: Actor, url: Url, stage_id: int) -> dict[str, A
         "notices": scout_notices(scout, url, may_do=may_do) + _notices(this, held, url),
         "figures": _figures(stage, this),
         "submissions": submission_rows(latest, names, {stage_id: stage.name}, url), "submission_count": total,
-        "settings": _settings(stage, scout), "job_type": _job_type(stage), "login_setup": _login_setup(stage),
+        "settings": _settings(stage, scout) + made_rows(stage, names),
+        "job_type": _job_type(stage) + made_rows(stage.job_type, names),
+        "login_setup": _login_setup(stage) + made_rows(stage.login_setup, names),
+        "split_marks": [{"id": item.submission_id, "at": item.created,
+                         "dataset": item.submission_params.get("dataset") or ""}
+                        for item in latest if splits.TAKEN_FROM in item.submission_params],
         "recoveries": [{"name": entry.recovery_type, "description": RECOVERY_WORDS.get(entry.recovery_type, ""),
                         "overrides": _pairs(entry.param_overrides)}
                        for entry in stage.job_type.recoveries],
@@ -147,7 +155,7 @@ def _settings(stage: CampaignStage, scout: Scout | None) -> list[dict[str, Any]]
     rows = [
         ("Dataset or split data", "dataset_or_split_data", stage.dataset),
         ("Split type", "cs_split_type", stage.cs_split_type or ""),
-        ("Split position", "", json.dumps(stage.cs_last_split) if stage.cs_last_split else ""),
+        ("Split position", "", _position(stage)),
         ("Software version", "software_version", stage.software_version),
         ("Role", "vo_role", stage.vo_role),
         ("Completion", "completion_type", stage.completion_type),
@@ -156,6 +164,9 @@ def _settings(stage: CampaignStage, scout: Scout | None) -> list[dict[str, Any]]
         ("Begins on its input", "start_when", stage.start_when or ""),
         ("Scout", "scout", stage.scout or ""),
         *([("Newest scout", "", scout_facts(scout))] if scout is not None else []),
+        ("Merges the campaign's overrides", "merge_overrides", str(bool(stage.merge_overrides))),
+        ("Stops its schedule when nothing is left", "default_clear_cronjob", str(bool(stage.default_clear_cronjob))),
+        ("Split of tests", "test_split_type", stage.test_split_type or ""),
         ("Test overrides", "test_param_overrides", _pairs(stage.test_param_overrides)),
         ("Stage type", "stage_type", stage.campaign_stage_type),
         ("Generations from input to output", "output_ancestor_depth", str(stage.output_ancestor_depth)),
@@ -163,6 +174,22 @@ def _settings(stage: CampaignStage, scout: Scout | None) -> list[dict[str, Any]]
     return [{"label": label, "value": value, "mono": True,
              "inherited": "the campaign" if key and _same(defaults.get(key), value) else ""}
             for label, key, value in rows]
+
+
+def _position(stage: CampaignStage) -> str:
+    """How far the split is, in the words of its type; what the preview shows comes next."""
+    place = {key: value for key, value in (stage.cs_last_split or {}).items() if key != "v"}
+    if not place:
+        return "at the start" if parameters.given(stage.cs_split_type) else ""
+    return "behind " + ", ".join(f"{word} {value if isinstance(value, (str, int, float)) else json.dumps(value)}"
+                                 for word, value in place.items())
+
+
+def made_rows(item: Any, names: Mapping[int | None, str]) -> list[dict[str, Any]]:
+    """Who made something and who changed it last, and when."""
+    return [{"label": label, "value": "", "at": at, "by": names.get(number, "")}
+            for label, at, number in (("Made", item.created, item.creator), ("Changed", item.updated, item.updater))
+            if at is not None]
 
 
 def _same(default: Any, value: str) -> bool:
