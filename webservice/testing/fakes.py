@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from poms.webservice.hookspecs import hookimpl
 from poms.webservice.interfaces import LaunchPlan, Offer, PluginContext
@@ -84,5 +85,11 @@ class Fakes:
 
 def installed_plugins(*names: str) -> list[object]:
     """Plugins of an installed package by the names of their entry points."""
-    found = {entry.name: entry for entry in entry_points(group="poms")}
-    return [found[name].load() for name in names]
+    return [_entry(name).load() for name in names]
+
+
+@cache
+def _entry(name: str) -> EntryPoint:
+    # Whatever is installed is looked through for them: once is enough for the tests of a process.
+    *_, found = entry_points(group="poms", name=name)
+    return found

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, insert, text
+from sqlalchemy import Dialect, Engine, event, insert, text
+from sqlalchemy.util import LRUCache
 
 from poms.webservice import config, migrations
 from poms.webservice.backends import Backends
@@ -30,6 +31,7 @@ from poms.webservice.testing.world import World
 
 URL_VARIABLE = "POMS_TEST_POSTGRESQL_URL"
 REQUIRE_VARIABLE = "POMS_TEST_REQUIRE"
+STATEMENTS = 3000
 
 
 def lacking(what: str, why: str) -> None:
@@ -91,7 +93,31 @@ def postgresql_tables(postgresql_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """What SQLAlchemy worked out for the statements of one kind of database."""
+
+    dialect: Dialect
+    statements: LRUCache
+
+
+_compiled: dict[str, Compiled] = {}
+
+
+def _share_compiled(engine: Engine) -> Engine:
+    """Each test has an engine of its own, all have the same statements: working them out again took half of the time.
+
+    Compiled statements belong to a dialect object, so that is shared as well.
+    """
+    shared = _compiled[engine.dialect.name]
+    engine.dialect = shared.dialect
+    engine.update_execution_options(compiled_cache=shared.statements)
+    return engine
+
+
 def _create_tables(engine: Engine) -> None:
+    # This engine connects before any other, so its dialect knows the version of the database.
+    _compiled.setdefault(engine.dialect.name, Compiled(engine.dialect, LRUCache(STATEMENTS)))
     Base.metadata.drop_all(engine)
     Base.metadata.create_all(engine)
     with engine.begin() as connection:
@@ -113,7 +139,7 @@ def make_sqlite_database(empty_sqlite_file: Path, tmp_path: Path) -> Iterator[Ca
             database.close()
         file = tmp_path / f"poms{len(made) or ''}.db"
         shutil.copyfile(empty_sqlite_file, file)
-        engine = make_engine(f"sqlite:///{file}")
+        engine = _share_compiled(make_engine(f"sqlite:///{file}"))
         event.listen(engine, "connect", _do_not_wait_for_the_disk)
         made.append(MortalDatabase(engine))
         return made[-1]
@@ -131,7 +157,7 @@ def _do_not_wait_for_the_disk(connection, _record) -> None:
 def make_postgresql_database(postgresql_url: str, postgresql_tables: Engine
                              ) -> Iterator[Callable[[], MortalDatabase]]:
     """Empty tables on PostgreSQL, as often as they are asked for: always the same ones."""
-    database = MortalDatabase(make_engine(postgresql_url, pool_size=20))
+    database = MortalDatabase(_share_compiled(make_engine(postgresql_url, pool_size=20)))
     names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
 
     def make() -> MortalDatabase:
