@@ -305,13 +305,32 @@ def test_a_stage_list_that_does_not_fit_is_warned_about():
     assert (warning.field, warning.code, warning.line) == ("campaign/campaign_stage_list", "stage-list", 3)
 
 
+@pytest.mark.parametrize(("old", "new", "field"), [
+    ("%(field)s", "%(beem)s", "campaign_defaults/param_overrides"),
+    ("%(version)s\n", "%(version)d\n", "login_setup demo_prod/setup"),
+    ("democode %(version)s", "democode 100%", "login_setup demo_prod/setup"),
+    ("democode %(version)s", "democode %(beam)s", "login_setup demo_prod/setup"),
+])
+def test_a_name_that_no_launch_can_fill_in_is_told(old, new, field):
+    """A mistyped name, a lone per cent sign, a keyword where only the system's names go: before the launch."""
+    good = CHAIN.replace("%(field)s", "%(beam)s 100%%")
+    assert examine(good).warnings == ()
+
+    examination = examine((CHAIN if old == "%(field)s" else good).replace(old, new, 1))
+
+    assert examination.problems == ()
+    assert [warning.field for warning in examination.warnings] == [field]
+    assert "No launch can fill this in" in examination.warnings[0].message
+
+
 def test_existing_blocks_are_silent_when_equal_and_explained_when_not():
     """A login setup that exists is not changed by a text; the warning says how it differs."""
     same = LoginSetup("demo_prod", "submit01.demo.example.org", "demopro",
                       "source demo_env.sh; setup democode %(version)s")
 
-    assert examine(CHAIN, known=KnownNames(login_setups={"demo_prod": same})).warnings == ()
-    warning = examine(CHAIN, known=KnownNames(login_setups={"demo_prod": replace(same, host="other")})).warnings[0]
+    text = CHAIN.replace("%(field)s", "%(beam)s")
+    assert examine(text, known=KnownNames(login_setups={"demo_prod": same})).warnings == ()
+    warning = examine(text, known=KnownNames(login_setups={"demo_prod": replace(same, host="other")})).warnings[0]
     assert warning.code == "already-exists"
     assert "host (there: other)" in warning.message
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from poms.webservice.errors import Invalid, Problem
 
 Pairs = Sequence[Sequence[str]]
+SYSTEM_NAMES = ("dataset", "parameter", "version", "group", "experimenter", "experiment")
+"""What every launch can fill in, whatever keywords the campaign has."""
 
 _PERCENT = re.compile(r"%(?:\((?P<name>[^)]*)\)(?P<kind>.?)|(?P<literal>%)|(?P<wrong>.?))", re.DOTALL)
 
@@ -101,5 +103,4 @@ def launch_variables(*, keywords: Mapping[str, str], dataset: str, version: str,
 
 def system_variables(variables: Mapping[str, str]) -> dict[str, str]:
     """The names usable in login setups: the system's own, not the campaign's keywords."""
-    return {name: variables[name]
-            for name in ("dataset", "parameter", "version", "group", "experimenter", "experiment")}
+    return {name: variables[name] for name in SYSTEM_NAMES}

@@ -113,10 +113,10 @@ class Editor {
       this.history.push(this.step(fromServer(answer.model, this.model), answer));
     } else {
       const step = this.now;
-      const known = new Set(step.problems.map((one) => one.message));
+      const known = new Set([...step.problems, ...step.warnings].map((one) => one.message));
       const { text, problems, warnings, sections, locked } = await this.server.check({ text: step.anchor, model: toServer(step.model) });
       Object.assign(step, { text, problems, warnings, sections, locked });
-      const wrong = problems.find((one) => !known.has(one.message));
+      const wrong = [...problems, ...warnings].find((one) => !known.has(one.message));
       if (wrong) this.say(wrong.message);
     }
     this.trouble = "";

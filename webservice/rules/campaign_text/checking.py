@@ -29,6 +29,7 @@ from poms.webservice.rules.campaign_text.model import (
 )
 from poms.webservice.rules.campaign_text.reading import read
 from poms.webservice.rules.campaign_text.scanning import DEFAULT_LIMIT, scan
+from poms.webservice.rules.campaign_text.words import unknown_words
 from poms.webservice.rules.recovery_policies import parse_policy
 from poms.webservice.rules.scouting import parse_scout
 from poms.webservice.rules.splits import SplitSpec, parse_split
@@ -140,6 +141,8 @@ class _Checker:
         self._check_loops()
         self._check_login_setups()
         self._check_job_types()
+        for title, key, code, message in unknown_words(self._campaign):
+            self._warn(title, key, code, _shown_whole(message))
         return self._found.findings()
 
     # ----------------------------------------------------------------------------- reporting
@@ -488,6 +491,11 @@ def _field(title: str, key: str) -> str:
 
 def _plain(value: Any) -> Any:
     return [list(part) if isinstance(part, tuple) else part for part in value] if isinstance(value, tuple) else value
+
+
+def _shown_whole(text: str) -> str:
+    """A sentence with somebody's words in it, fit for a message."""
+    return printable(text[:600])
 
 
 def _shown(text: str) -> str:
