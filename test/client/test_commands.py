@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import shlex
 import shutil
 import subprocess
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -279,6 +282,73 @@ def test_waiting_ends_when_its_time_is_over(running, campaign):
 
     assert status == 1
     assert "did not end in time; it goes on" in err
+
+
+def test_all_are_waited_for_within_one_time(running, campaign):
+    """Those that are late do not hide how the others ended; programs get each of them."""
+    late, lost, done = (running.world.submission(campaign, "gen") for _ in range(3))
+    running.client.report(lost, status="Failed")
+    running.client.report(done, status="Located")
+
+    status, out, err = running.poms("submissions", "wait", late, lost, done, "--timeout", "0.1s", "--interval", "0.2s",
+                                    "--json")
+
+    assert status == 1
+    assert json.loads(out) == {str(late): None, str(lost): "Failed", str(done): "Located"}
+    assert f"submission {late} did not end in time" in err and f"submission {lost} is Failed" in err
+
+
+def test_a_launch_that_is_waited_for_tells_how_it_ended(running, campaign):
+    """In one document; a launch that is kept for later is not taken for one that ended well."""
+    holds.hold_stages(running.world.core, campaign.owner, [campaign.stage("gen")], hold=True)
+
+    status, out, err = running.poms("launch", "mc/gen", "--wait", "--json")
+
+    assert (status, json.loads(out)["state"], json.loads(out)["ended"]) == (1, "held", None)
+    assert "poms held list" in err
+
+
+def test_one_refusal_keeps_no_other_from_being_done(running, campaign):
+    """Each is told; the exit status says that not all went."""
+    numbers = [running.world.submission(campaign, "gen") for _ in range(2)]
+    for number in numbers:
+        running.client.report(number, status="Awaiting Approval")
+
+    status, out, err = running.poms("approve", numbers[0], 9999, numbers[1], "--json")
+
+    assert status == 1
+    assert {number for number, answer in json.loads(out).items() if "error" not in answer} == set(map(str, numbers))
+    assert "9999: " in err and running.poms("submissions", "waiting")[1] == ""
+
+
+def test_times_say_that_they_are_in_utc(running, campaign):
+    """Whoever reads them has another clock on the wall."""
+    number = running.world.submission(campaign, "gen")
+
+    assert re.search(r"since \d{4}-\d\d-\d\dT[\d:.]+Z$", running.poms("submissions", "show", number)[1], re.MULTILINE)
+    assert running.poms("submissions", "list")[1].rstrip().endswith("Z")
+
+
+def test_an_answer_that_finds_no_room_is_one_line(running, campaign):
+    """A full disk is no fault of POMS, and no traceback."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "poms.webservice", "campaigns", "list", "-e", "samdev", "--server",
+                               running.url], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (1, "poms: standard output: No space left on device\n")
+
+
+def test_files_that_are_no_text_come_back_byte_for_byte(running, tmp_path):
+    """To a file, and to standard output."""
+    data = bytes(range(256))
+    running.client.upload_file("x.tgz", data)
+
+    done = subprocess.run([sys.executable, "-m", "poms.webservice", "files", "download", "x.tgz", "-e", "samdev",
+                           "--server", running.url], capture_output=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, data, b"")
+    running.poms("files", "download", "x.tgz", "-o", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == data
 
 
 def test_a_submission_is_located_by_hand(running, campaign):

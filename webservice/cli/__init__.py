@@ -7,11 +7,14 @@ command line, 3 tables that are not those of this program, or a server that does
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 
 from poms.webservice import __version__
 from poms.webservice.errors import PomsError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 DESCRIPTION = """\
 POMS runs campaigns of batch jobs: it launches their stages, follows the jobs,
@@ -79,7 +82,11 @@ def main(argv: Sequence[str] | None = None, *, first: str = "") -> int:
     if not hasattr(arguments, "config"):
         arguments.config = None
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        if sys.stdout is not None:
+            # Here it can still be said that there is no room.
+            sys.stdout.flush()
+        return status
     except PomsError as error:
         from poms.webservice.logs import one_line, scrub
 
@@ -91,3 +98,9 @@ def main(argv: Sequence[str] | None = None, *, first: str = "") -> int:
         # The reader (head, less) has seen enough; Python must not complain when it flushes at the end.
         sys.stdout = None  # type: ignore[assignment]
         return 0
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        sys.stdout = None  # type: ignore[assignment]
+        print(f"poms: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        return 1

@@ -10,6 +10,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from poms.webservice.errors import ConfigurationError, Invalid
 if TYPE_CHECKING:
     from poms.webservice.client import Client
 
+NAIVE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+")
 Run = Callable[[argparse.Namespace], int]
 
 
@@ -90,6 +92,11 @@ def clean(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def moment(text: str | None) -> str:
+    """A time of an answer, which is in UTC, so that nobody takes it for that of his own clock."""
+    return f"{text}Z" if text and NAIVE.fullmatch(text) else text or ""
+
+
 def read_file(path: str, what: str) -> bytes:
     try:
         return Path(path).read_bytes()
@@ -100,7 +107,9 @@ def read_file(path: str, what: str) -> bytes:
 def write_out(data: bytes, output: str | None) -> None:
     """Write an answer to a file, or as it is to standard output."""
     if output is None:
-        sys.stdout.write(data.decode("utf-8", "replace"))
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
         return
     try:
         Path(output).write_bytes(data)
@@ -286,4 +295,4 @@ def status(arguments: argparse.Namespace) -> int:
 
 def submission_rows(found: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [(row["submission_id"], row["status"], row["campaign_stage_name"], row.get("jobsub_job_id") or "",
-             row.get("created") or "") for row in found]
+             moment(row.get("created"))) for row in found]

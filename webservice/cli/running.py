@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +19,13 @@ from poms.webservice.cli.client import (
     clean,
     connection_options,
     launched,
+    moment,
     open_client,
     say,
     show,
     submission_rows,
 )
-from poms.webservice.errors import PomsError
+from poms.webservice.errors import BackendUnavailable, PomsError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 COUNTS = ("idle", "running", "held", "completed", "failed", "removed")
@@ -166,11 +168,18 @@ def launch(arguments: argparse.Namespace) -> int:
     client = open_client(arguments)
     answer = client.launch(arguments.what, test=arguments.test, dataset=arguments.dataset,
                            overrides=arguments.overrides, key=arguments.key)
-    result = launched(arguments, answer, arguments.what)
     number = answer.get("submission_id")
-    if arguments.wait and number:
-        _wait_for(client, [number], until="located", timeout_seconds=None, interval_seconds=10)
-    return result
+    if not arguments.wait:
+        return launched(arguments, answer, arguments.what)
+    if not arguments.json:
+        launched(arguments, answer, arguments.what)
+    ends = _wait_for(client, [number] if number else [], until="located", timeout_seconds=None, interval_seconds=10)
+    if arguments.json:
+        launched(arguments, {**answer, "ended": ends.get(number)}, arguments.what)
+    if not number:
+        raise NotAsHoped(f"the launch of {arguments.what} has no submission yet that could be waited for; see: poms "
+                         "held list")
+    return _as_hoped(ends, "located")
 
 
 def preview(arguments: argparse.Namespace) -> int:
@@ -287,14 +296,14 @@ def show_submission(arguments: argparse.Namespace) -> int:
     if arguments.json:
         return show(arguments, found)
     item = found["submission"]
-    print(clean(f"submission {item['submission_id']}: {item['status']} since {item['status_since']}"))
+    print(clean(f"submission {item['submission_id']}: {item['status']} since {moment(item['status_since'])}"))
     rows = [("stage", item["campaign_stage_obj"]["name"]), ("job", item["jobsub_job_id"] or "none yet"),
             ("dataset", found["dataset"] or "none"), ("project", item["project"] or "none"),
             ("jobs", counts_text(item)),
             ("by", item["experimenter_creator_obj"]["username"]),
             ("recoveries", ", ".join(map(str, found["recovery_ids"])) or "none")]
     show(arguments, found, rows)
-    return show(arguments, found, [(each["created"], each["status"]) for each in found["history"]])
+    return show(arguments, found, [(moment(each["created"]), each["status"]) for each in found["history"]])
 
 
 def counts_text(item: dict[str, Any]) -> str:
@@ -305,26 +314,36 @@ def counts_text(item: dict[str, Any]) -> str:
 def wait(arguments: argparse.Namespace) -> int:
     ends = _wait_for(open_client(arguments), arguments.submission, until=arguments.until,
                      timeout_seconds=arguments.timeout, interval_seconds=arguments.interval)
-    return show(arguments, ends) if arguments.json else 0
+    if arguments.json:
+        show(arguments, ends)
+    return _as_hoped(ends, arguments.until)
 
 
 def _wait_for(client: Any, numbers: list[int], *, until: str, timeout_seconds: float | None,
-              interval_seconds: float) -> dict[int, str]:
-    """Wait for all, one after another; raises NotAsHoped unless all ended as was hoped."""
-    from poms.webservice.client.calls import GOOD_END
-
-    ends: dict[int, str] = {}
+              interval_seconds: float) -> dict[int, str | None]:
+    """Wait for all within one time: how each ended, None for those that had not by then."""
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    ends: dict[int, str | None] = {}
     for number in numbers:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
         with telling(number) as tell:
             try:
-                ends[number] = client.wait(number, until=until, timeout_seconds=timeout_seconds,
+                ends[number] = client.wait(number, until=until, timeout_seconds=left,
                                            interval_seconds=interval_seconds, tell=tell)
-            except TimeoutError as late:
-                raise NotAsHoped(f"{late}; it goes on") from None
-    wrong = [f"submission {number} is {end}" for number, end in ends.items() if end not in GOOD_END[until]]
+            except TimeoutError:
+                ends[number] = None
+    return ends
+
+
+def _as_hoped(ends: dict[int, str | None], until: str) -> int:
+    """0; raises NotAsHoped unless all ended as was hoped."""
+    from poms.webservice.client.calls import GOOD_END
+
+    wrong = [f"submission {number} " + (f"is {end}" if end else "did not end in time; it goes on")
+             for number, end in ends.items() if end not in GOOD_END[until]]
     if wrong:
         raise NotAsHoped("; ".join(wrong))
-    return ends
+    return 0
 
 
 @contextmanager
@@ -365,19 +384,35 @@ def recover(arguments: argparse.Namespace) -> int:
 
 
 def mark(arguments: argparse.Namespace) -> int:
+    """One that is refused keeps the others from nothing; a server that does not answer ends it."""
     client = open_client(arguments)
-    answers = {}
+    answers: dict[int, dict[str, Any]] = {}
+    wrong: dict[int, PomsError] = {}
     for number in arguments.submission:
-        if arguments.act:
-            answers[number] = client.mark(number, arguments.act)
-        else:
-            client.locate(number)
-            answers[number] = {"message": f"Submission {number} becomes Located at the next pass"}
+        try:
+            answers[number] = _mark(client, number, arguments.act)
+        except PomsError as problem:
+            wrong[number] = problem
+            if isinstance(problem, BackendUnavailable):
+                break
     if arguments.json:
-        return show(arguments, answers)
-    for answer in answers.values():
-        print(clean(answer["message"]))
+        show(arguments, {**answers, **{number: {"error": str(problem)} for number, problem in wrong.items()}})
+    else:
+        for answer in answers.values():
+            print(clean(answer["message"]))
+    if wrong:
+        *_, last = wrong.values()
+        if len(arguments.submission) == 1 or isinstance(last, BackendUnavailable):
+            raise last
+        raise NotAsHoped("; ".join(f"{number}: {problem}" for number, problem in wrong.items()))
     return 0
+
+
+def _mark(client: Any, number: int, act: str) -> dict[str, Any]:
+    if act:
+        return dict(client.mark(number, act))
+    client.locate(number)
+    return {"message": f"Submission {number} becomes Located at the next pass"}
 
 
 # ------------------------------------------------------------------------------------ jobs and logs
@@ -395,7 +430,8 @@ def list_jobs(arguments: argparse.Namespace) -> int:
 
 def _tell_archived(numbers: list[int]) -> None:
     names = ", ".join(map(str, numbers[:10])) + (" and more" if len(numbers) > 10 else "")
-    print(f"the jobs of {names} are archived: their sums are on the submission's page", file=sys.stderr)
+    print(f"the jobs of {names} are archived: poms submissions show has their counts, and the submission's page their "
+          "sums by site and outcome", file=sys.stderr)
 
 
 def why(job: dict[str, Any]) -> str:

@@ -64,6 +64,14 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A file as it is, byte for byte, to be saved."""
+
+    data: bytes
+    file_name: str
+
+
+@dataclass(frozen=True)
 class Rows:
     """A whole list as a file, CSV or JSON, sent while it is read.
 
@@ -96,7 +104,7 @@ class Elsewhere:
     url: str
 
 
-Answer = Page | Data | Text | Rows | Done | Elsewhere
+Answer = Page | Data | Text | Stored | Rows | Done | Elsewhere
 
 
 @dataclass(frozen=True)

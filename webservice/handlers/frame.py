@@ -27,6 +27,7 @@ from poms.webservice.handlers.answers import (
     Message,
     Page,
     Rows,
+    Stored,
     Text,
     Undo,
     Wanted,
@@ -247,6 +248,9 @@ class Exchange:
             if answer.file_name:
                 self._name_file(answer.file_name)
             return self._body(answer.text.encode("utf-8", "replace"), f"{answer.content_type}; charset=utf-8")
+        if isinstance(answer, Stored):
+            self._name_file(answer.file_name)
+            return self._body(answer.data, "application/octet-stream")
         if isinstance(answer, Rows):
             return self._file(answer)
         if isinstance(answer, Done):

@@ -41,11 +41,12 @@ _FAILURES = {
 
 @dataclass(frozen=True, slots=True)
 class Gives:
-    """What a route answers with 200: JSON of a schema, text of a schema (and its kind), or neither, but the way on."""
+    """What a route answers with 200: JSON of a schema, text of a schema (and its kind), bytes, or only the way on."""
 
     json: Schema | None = None
     text: Schema | None = None
     text_type: str = "text/plain"
+    data: bool = False
     elsewhere: bool = False
 
 
@@ -147,7 +148,7 @@ ANSWERS: Mapping[str, Gives] = {
     "get_loginsetup_id": _ID_OR_NULL,
     "file_uploads": Gives(json=record(file_stat_list=items({"type": "array", "minItems": 3, "maxItems": 3}),
                                       total=NUMBER, quota=NUMBER)),
-    "download_file": _PLAIN,
+    "download_file": Gives(text=TEXT, data=True),
     "remove_uploaded_files": Gives(text=_OK, elsewhere=True),
     "upload_file": Gives(elsewhere=True),
 }
@@ -291,6 +292,8 @@ def _responses(route: Route, method: str) -> dict[str, Any]:
         content["application/json"] = {"schema": dict(given.json)}
     if given.text is not None:
         content[given.text_type] = {"schema": dict(given.text)}
+    if given.data:
+        content["application/octet-stream"] = {"schema": {}}
     found: dict[str, Any] = {}
     if content:
         found["200"] = {"description": "Done." if route.changes else summary_of(route), "content": content}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poms.webservice.errors import Conflict, Invalid, NotFound, Problem
-from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Page, Text
+from poms.webservice.handlers.answers import Answer, Call, Data, Done, Elsewhere, Page, Stored, Text
 from poms.webservice.handlers.params import flag, text, texts, upload
 from poms.webservice.handlers.routing import Need, Routes
 from poms.webservice.services import uploads
@@ -63,12 +63,12 @@ def upload_file(call: Call) -> Answer:
 
 @routes.answer("download_file", permission=OWN, arguments={"filename": FILE})
 def download_file(call: Call) -> Answer:
-    """What a file of yours holds; files that are no text cannot be had in this way."""
+    """What a file of yours holds: a text as text, anything else byte for byte."""
     data = uploads.read(call.core, call.actor, call["filename"])
     try:
         return Text(data.decode("utf-8"), file_name=call["filename"])
     except UnicodeDecodeError:
-        raise Invalid(f"{call['filename']} is no text.", field="filename") from None
+        return Stored(data, call["filename"])
 
 
 @routes.change("remove_uploaded_files", permission=OWN, arguments={
