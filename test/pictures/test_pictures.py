@@ -29,15 +29,17 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def cameras(chromium, tmp_path_factory):
-    """For each scene a window: the full one on a telephone, the empty one on a desk by night."""
+    """Windows on scenes: the full one on a telephone and on a desk, the empty one on a desk by night."""
     with ExitStack() as stack:
         made = {}
-        for make, size, theme in ((scenes.empty, "1280", "dark"), (scenes.huge, "390", "light")):
+        for make, looked_at in ((scenes.empty, {"empty": ("1280", "dark")}),
+                                (scenes.huge, {"huge": ("390", "light"), "huge on a desk": ("1280", "light")})):
             directory = tmp_path_factory.mktemp(make.__name__)
             scene = stack.enter_context(make(directory, TINY) if make is scenes.huge else make(directory))
-            windows = taking.cameras(chromium, scene, [size], [theme])
-            made[scene.name] = next(windows)[2]
-            stack.callback(windows.close)
+            for name, (size, theme) in looked_at.items():
+                windows = taking.cameras(chromium, scene, [size], [theme])
+                made[name] = next(windows)[2]
+                stack.callback(windows.close)
         yield made
 
 
@@ -45,10 +47,11 @@ def subject(camera, name):
     return next(each for each in taking.subjects(camera.scene) if each.name == taking.file_name(name))
 
 
+@pytest.mark.parametrize("window", ["huge", "huge on a desk"])
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_page_with_long_names_can_be_pictured(cameras, look):
-    """On a telephone, with names that nobody would want."""
-    picture = cameras["huge"].take(subject(cameras["huge"], look.name))
+def test_a_page_with_long_names_can_be_pictured(cameras, look, window):
+    """On a telephone and on a desk, with names that nobody would want: no list is wider than its card."""
+    picture = cameras[window].take(subject(cameras[window], look.name))
 
     assert picture.startswith(b"\x89PNG")
 
@@ -79,6 +82,9 @@ def test_a_page_that_does_not_come_is_told(cameras):
     with pytest.raises(CannotBePictured, match="[0-9]+ pixels wide in a window of 1280"):
         camera.take(Subject("wide", "/poms/tags/sbnd/production", lambda tab: tab.evaluate(
             "() => document.querySelector('main').insertAdjacentHTML('beforeend', '<svg width=5000 height=1>')")))
+    with pytest.raises(CannotBePictured, match="a table of [0-9]+ pixels in a card of [0-9]+"):
+        camera.take(Subject("cut off", "/poms/people/sbnd/production", lambda tab: tab.evaluate(
+            "() => document.querySelector('td').insertAdjacentHTML('beforeend', '<svg width=5000 height=1>')")))
 
 
 def test_every_template_is_pictured():

@@ -1,7 +1,7 @@
 """Taking pictures: which there are of a scene, one after the other in a browser, and what is wrong with a page.
 
-A picture that cannot be taken is an error: a page that does not answer, that is wider than its window, or whose scripts
-complain. What a page looks like is not judged here.
+A picture that cannot be taken is an error: a page that does not answer, that is wider than its window, with a table
+wider than its card, or whose scripts complain. What a page looks like is not judged here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from poms.webservice.testing.pictures.scenes import Scene
 SIZES: Mapping[str, tuple[int, int]] = {"1280": browsers.WIDE, "390": browsers.NARROW}
 THEMES = ("light", "dark")
 TALLEST = 3000
+# Bars over time scroll sideways where they have to; what else is wider than its card is cut off there.
+CUT_OFF = """() => [...document.querySelectorAll(".tablebox__scroll:not(:has(> .table--bars))")]
+    .filter((box) => box.scrollWidth > box.clientWidth + 1)
+    .map((box) => `a table of ${box.scrollWidth} pixels in a card of ${box.clientWidth}`)"""
 NOWHERE = Landmarks("", "", "", 0, 0, 0, "", 0, (), 0)
 
 
@@ -98,6 +102,8 @@ class Camera:
             "() => [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]")
         if width > window:
             raise CannotBePictured(f"{subject.path}: {width} pixels wide in a window of {window}")
+        if cut_off := self.tab.evaluate(CUT_OFF):
+            raise CannotBePictured(f"{subject.path}: {'; '.join(cut_off)}")
         if self.complaints:
             raise CannotBePictured(f"{subject.path}: {'; '.join(self.complaints)}")
         size = self.tab.viewport_size
