@@ -480,6 +480,20 @@ def test_submissions_are_found_by_state_number_job_id_and_dataset(world, owner, 
     assert found(text="raw_202") == []
 
 
+def test_a_dependency_says_how_much_was_taken(world, owner, campaign):
+    """Of what the one stage made, how much the other took; where it takes of two, nobody could say of which."""
+    world.change(CampaignStage, campaign.stage("gen"), files_generated=40)
+    world.change(CampaignStage, campaign.stage("reco"), files_consumed=30)
+
+    whole = campaign_pages.campaign_page(world.core, owner, url, campaign.campaign_id)["edges"]
+    around = stage_pages.stage_page(world.core, owner, url, campaign.stage("reco"))["edges"]
+    from_before = stage_pages.stage_page(world.core, owner, url, campaign.stage("gen"))["edges"]
+
+    told = {(edge["tail"], edge["head"]): edge["label"] for edge in whole + around}
+    assert told["gen", "reco"] == "75 %"
+    assert [edge["label"] for edge in from_before] == [""]
+
+
 def test_a_recovery_says_of_what(world, owner, campaign, submission):
     """In lists and on its page, and its parent names it as a follower."""
     child = world.launch(campaign, "gen").submission_id

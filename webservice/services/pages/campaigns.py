@@ -32,6 +32,7 @@ from poms.webservice.services.pages.common import (
     add_counts,
     counted,
     done_text,
+    edges_of,
     happened,
     job_counts,
     names_of,
@@ -254,11 +255,7 @@ def campaign_page(core: Core, actor: Actor, url: Url, campaign_id: int) -> dict[
         "figures": _figures(rows, counts),
         "stages": rows, "counts": counts, "happened": events, "definition": _definition(campaign, stages, head, url),
         "timeline": timeline,
-        "edges": [{"tail": by_number[link.provider_campaign_stage_id]["name"],
-                   "head": by_number[link.consumer_campaign_stage_id]["name"],
-                   "label": "", "patterns": link.file_patterns,
-                   "waits": not by_number[link.consumer_campaign_stage_id]["total"]}
-                  for link in links if link.consumer_campaign_stage_id in by_number],
+        "edges": edges_of(links, by_number),
     }
 
 

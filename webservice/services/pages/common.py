@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,15 @@ from sqlalchemy import Row, and_, bindparam, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from poms.webservice.interfaces import JobState
-from poms.webservice.model import Campaign, CampaignStage, Event, Experimenter, Job, Submission
+from poms.webservice.model import (
+    Campaign,
+    CampaignDependency,
+    CampaignStage,
+    Event,
+    Experimenter,
+    Job,
+    Submission,
+)
 from poms.webservice.model.base import UtcDateTime
 from poms.webservice.rules.statuses import Status
 from poms.webservice.services.events import KINDS
@@ -23,6 +32,27 @@ JOB_WORDS = {"jobs_completed": "Completed", "jobs_running": "Running", "jobs_idl
              "jobs_failed": "Failed", "jobs_removed": "Removed"}
 STATE_WORDS = {JobState.IDLE: "Idle", JobState.RUNNING: "Running", JobState.REMOVED: "Removed",
                JobState.COMPLETED: "Completed", JobState.HELD: "Held", JobState.FAILED: "Failed"}
+
+
+def edges_of(links: Sequence[CampaignDependency], rows: Mapping[int, Mapping[str, Any]], *,
+             into: int | None = None) -> list[dict[str, Any]]:
+    """Dependencies as graphs show them: of what one stage made, how much the other took, where it takes of no other.
+
+    ``rows``: by number, the stages that are shown. ``into``: only of this one all dependencies are known.
+    """
+    shown = [link for link in links if link.provider_campaign_stage_id in rows
+             and link.consumer_campaign_stage_id in rows]
+    feeders = Counter(link.consumer_campaign_stage_id for link in links)
+    found = []
+    for link in shown:
+        provider, consumer = rows[link.provider_campaign_stage_id], rows[link.consumer_campaign_stage_id]
+        made, taken = provider["files_out"], consumer["files_in"]
+        told = feeders[link.consumer_campaign_stage_id] == 1 and made and taken and into in (
+            None, link.consumer_campaign_stage_id)
+        found.append({"tail": provider["name"], "head": consumer["name"], "patterns": link.file_patterns,
+                      "label": f"{min(100, 100 * taken // made)} %" if told else "",
+                      "waits": not consumer["total"]})
+    return found
 
 
 def campaign_place(campaign: Campaign | None, url: Url) -> dict[str, Any]:
