@@ -82,7 +82,7 @@ def poll(core: Core, lease: TaskLease, experiments: list[str]) -> str:
     # Also those whose jobs came and went between two cycles, and were never seen alive.
     left = sorted({record.submission_id for record in departures.records}, reverse=True)[:DETAIL_LIMIT]
     described = _describe(core, experiments, {*looked_at, *left})
-    vanished = jobs.forget_vanished(core, experiments, VANISHED_GRACE)
+    vanished = jobs.forget_vanished(core, experiments, VANISHED_GRACE) if compared.without_jobs else 0
     live = sum(item.count for item in snapshot.counts)
     return (f"{live:,} live jobs, {len(departures.records):,} left, {touched:,} submissions changed"
             + (f", {described} described" if described else "") + (f", {vanished} gave up" if vanished else ""))
