@@ -88,6 +88,8 @@ def test_times_may_carry_a_unit(tmp_path, text, seconds):
     ("service", "public_url", "javascript:alert(1)", "an http"),
     ("experiment_defaults", "launch_recovery_jobs", "maybe", "true or false"),
     ("experiment sbnd", "time_zone", "Mars/Olympus", "time zone"),
+    ("experiment sbnd", "links", "Logbook javascript:alert(1)", "an address that begins with https://"),
+    ("experiment sbnd", "links", "https://elog.example.org", "names, each with an address"),
     ("experiment sbnd", "time_zone", "../../etc/passwd", "time zone"),
 ])
 def test_malformed_value_names_file_section_key_value_and_what_is_expected(tmp_path, section, key, value, expected):

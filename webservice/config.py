@@ -91,6 +91,13 @@ def _whole(values: tuple[str, ...]) -> None:
 _whole_numbers = (_whole, "whole numbers separated by commas")
 
 
+def _named_addresses(values: tuple[str, ...]) -> None:
+    for value in values:
+        name, _, address = value.rpartition(" ")
+        if not name.strip() or not re.fullmatch(r"https?://[^/\s].*", address):
+            raise ValueError(value)
+
+
 def _time_zone(text: str) -> None:
     ZoneInfo(text)
 
@@ -299,6 +306,9 @@ class ExperimentSettings:
                                         "0: never.", check=_at_least(0))
     pause_after_jobs: int = _key("int", "100", "How many of its last jobs a campaign is judged by.",
                                  check=_at_least(1))
+    links: tuple[str, ...] = _key("list", "", "Pages elsewhere that stand in the menu, each a name and an address, "
+                                  "such as Logbook https://elog.example.org/beam.",
+                                  check=(_named_addresses, "names, each with an address that begins with https://"))
     launch_recovery_jobs: bool = _key("bool", "true", "Whether recoveries and next stages are launched without a "
                                       "person's doing; if not they are held launches.")
 

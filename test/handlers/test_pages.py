@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from wsgiref.util import setup_testing_defaults
 
 import pytest
@@ -250,6 +251,20 @@ def test_the_page_of_an_item_is_offered_in_other_roles(site, owner, items):
     roles = {link.text: link["href"] for link in page.select("details.plate a")}
 
     assert roles["analysis"] == f"/poms/campaign/samdev/analysis/{items.ids['campaign_id']}"
+
+
+def test_the_menu_leads_to_the_pages_that_the_experiment_names(site, owner, campaign):
+    """Its logbook and calendar, as poms.ini says; without any there is no such part of the menu."""
+    assert site.browser(owner).get("campaigns").html.find(id="side-elsewhere") is None
+    settings = site.core.settings
+    links = ("Beam logbook https://elog.example.org/beam?a=1&b=<2>",)
+    core = replace(site.core, settings=replace(settings, experiments={}, experiment_defaults=replace(
+        settings.experiment_defaults, links=links)))
+
+    page = replace(site, wsgi=app.build(core)).browser(owner).get("campaigns").html
+
+    link = page.select_one("ul[aria-labelledby=side-elsewhere] a")
+    assert (link.get_text(strip=True), link["href"]) == ("Beam logbook", "https://elog.example.org/beam?a=1&b=<2>")
 
 
 def test_a_large_page_needs_few_statements(site, owner):

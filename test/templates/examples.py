@@ -144,6 +144,7 @@ def frame(**more: Any) -> dict[str, Any]:
         "person": {"name": "Lena Ortiz", "username": "lortiz", "initials": "LO"},
         "launches": {"allowed": True, "text": "Launches allowed", "may_change": True},
         "nav_counts": {"board": 6, "held_launches": 3, "campaigns": 47},
+        "elsewhere": [{"label": "Logbook <b>", "url": "https://elog.example.org/sbnd"}],
         "search_text": "",
         "messages": [],
         "live_seconds": 20,

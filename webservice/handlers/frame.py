@@ -407,7 +407,8 @@ class Exchange:
         values: dict[str, Any] = {
             "url": url, "static": self.frame.static.url, "page_url": page_url, "home_url": url("home"),
             "experiment": actor.experiment if actor else "", "role": actor.role if actor else "", "experiments": [],
-            "roles": [], "person": None, "launches": None, "nav_counts": {}, "messages": list(messages),
+            "roles": [], "person": None, "launches": None, "nav_counts": {}, "elsewhere": [],
+            "messages": list(messages),
             "search_text": self.sent.get("search_term", "") if isinstance(self.sent.get("search_term"), str) else ""}
         if person is None or actor is None or not actor.experiment:
             return values
@@ -423,6 +424,8 @@ class Exchange:
                        url("home", role=name)} for name in person.roles_in(actor.experiment)],
             "launches": {"allowed": gate.allowed, "text": gate.text, "may_change": person.is_root},
             "nav_counts": {"board": None, "held_launches": gate.held_launches or None, "campaigns": None},
+            "elsewhere": [{"label": label.strip(), "url": address} for label, _, address in (
+                link.rpartition(" ") for link in self.core.settings.experiment(actor.experiment).links)],
         }
         return values
 
