@@ -73,6 +73,20 @@ def test_pages_that_follow_from_doing_something_can_be_pictured(cameras):
     assert {"upload with mistakes", "bulk question", "editor form"} <= {each.name for each in further}
 
 
+def test_paper_has_dark_ink_by_night_too(cameras):
+    """What is printed is light with dark letters, without means to change things, whatever theme is on the screen."""
+    camera = cameras["empty"]
+
+    camera.take(subject(camera, "dashboard"))
+    by_night = camera.tab.evaluate("() => getComputedStyle(document.querySelector('main h1')).color")
+    camera.take(next(each for each in taking.subjects(camera.scene) if each.name == "dashboard on paper"))
+    on_paper = camera.tab.evaluate("() => getComputedStyle(document.querySelector('main h1')).color")
+
+    assert on_paper != by_night
+    assert max(map(int, re.findall("[0-9]+", on_paper))) < 100
+    assert not camera.tab.locator("header.top").is_visible()
+
+
 def test_a_page_that_does_not_come_is_told(cameras):
     """A page that answers otherwise than it should, or is too wide, is no picture."""
     camera = cameras["empty"]

@@ -34,12 +34,16 @@ class CannotBePictured(Exception):
 
 @dataclass(frozen=True)
 class Subject:
-    """What one picture shows: a page, perhaps after somebody did something there; ``status`` as it is answered."""
+    """What one picture shows: a page, perhaps after somebody did something there; ``status`` as it is answered.
+
+    ``medium`` print: as it comes out on paper.
+    """
 
     name: str
     path: str
     act: Callable[[Any], None] | None = None
     status: int = 200
+    medium: str = "screen"
 
 
 def subjects(scene: Scene) -> list[Subject]:
@@ -59,16 +63,25 @@ def is_about_something(look: Look) -> bool:
 
 def further(scene: Scene, spots: Landmarks) -> list[tuple[Subject, str]]:
     """Pages that are reached by doing something, each with the template that nothing else shows."""
-    def at(word: str, *path: object) -> str:
-        return "/".join(["/poms", word, scene.experiment, scene.role, *map(str, path)])
+    def at(word: str, *path: object, role: str = scene.role) -> str:
+        return "/".join(["/poms", word, scene.experiment, role, *map(str, path)])
 
     found = [(Subject("error not found", at("campaign", 999_999), status=404), "error.html"),
-             (Subject("upload with mistakes", at("campaigns"), _upload_mistakes, status=200), "upload_result.html")]
+             (Subject("upload with mistakes", at("campaigns"), _upload_mistakes, status=200), "upload_result.html"),
+             (Subject("people as superuser", at("people", role="superuser")), ""),
+             (Subject("nothing fits", at("people") + "?text=nobody+at+all&view=all"), ""),
+             (Subject("dashboard on paper", at("dashboard"), medium="print"), "")]
     if scene.landmarks:
         found += [
             (Subject("bulk question", at("campaigns") + f"?made_as={scene.role}", _ask_about_all), "bulk.html"),
             (Subject("editor form", at("campaign_edit", spots.campaign_id), _open_form), ""),
-            (Subject("campaign menu", at("campaign", spots.campaign_id), _open_menu), "")]
+            (Subject("campaign menu", at("campaign", spots.campaign_id), _open_menu), ""),
+            (Subject("person as superuser", at("person", spots.username, role="superuser")), ""),
+            (Subject("campaigns row menu", at("campaigns"), _open_row_menu), ""),
+            (Subject("campaigns row question", at("campaigns"), _ask_about_a_row), ""),
+            (Subject("campaigns chosen", at("campaigns"), _choose_all), ""),
+            (Subject("campaign on paper", at("campaign", spots.campaign_id), medium="print"), ""),
+            (Subject("submission on paper", at("submission", spots.submission_id), medium="print"), "")]
     return found
 
 
@@ -91,6 +104,7 @@ class Camera:
 
     def _take(self, subject: Subject, file: Path | None, *, whole: bool) -> bytes:
         self.complaints.clear()
+        self.tab.emulate_media(media=subject.medium)
         answer = self.tab.goto(self.scene.address + subject.path)
         if answer is None or answer.status != subject.status:
             raise CannotBePictured(f"{subject.path}: answered with {answer and answer.status}")
@@ -172,9 +186,23 @@ def _upload_mistakes(tab: Any) -> None:
         tab.evaluate("() => document.querySelector('input[type=file]').form.requestSubmit()")
 
 
-def _ask_about_all(tab: Any) -> None:
-    tab.evaluate("() => document.querySelectorAll('main tbody input[type=checkbox]').forEach((box) => {"
+def _choose_all(tab: Any) -> None:
+    tab.evaluate("() => document.querySelectorAll('main tbody .pick input:enabled').forEach((box) => {"
                  " box.checked = true; box.dispatchEvent(new Event('change', { bubbles: true })); })")
+
+
+def _open_row_menu(tab: Any) -> None:
+    tab.locator(".menu--row > summary").first.click()
+
+
+def _ask_about_a_row(tab: Any) -> None:
+    _open_row_menu(tab)
+    tab.locator(".menu--row[open] a[data-ask=row-clone]").click()
+    tab.locator("#row-clone:popover-open, #row-clone[open]").first.wait_for()
+
+
+def _ask_about_all(tab: Any) -> None:
+    _choose_all(tab)
     with tab.expect_navigation() as seen:
         tab.locator(".bulk button[name=act][value=deactivate]").click()
     if seen.value.status != 200:
