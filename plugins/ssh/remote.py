@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from poms.webservice.interfaces import LaunchFiles, PrivateFile
 
 MARK = b"poms-launch:"
-REFUSED_STATUS = 97
 
 
 def _in_bash(text: str) -> str:

@@ -92,14 +92,3 @@ def test_recoveries_name_their_project() -> None:
     assert sam_queries.recover_pending("p", ["version v1"], 1) == (
         "snapshot_for_project_name p minus (isparentof:( version v1 ))")
     assert "consumer_status completed" in sam_queries.recover_by_process("p")
-
-
-def test_slices_keep_the_query_they_cut_together() -> None:
-    """What is cut is the whole query, whatever operators it holds."""
-    base = "defname:a or defname:b"
-
-    assert sam_queries.limited(base, 5, 10) == "(defname:a or defname:b) with limit 5 offset 10"
-    assert sam_queries.every_nth(base, 3, 0) == "(defname:a or defname:b) with stride 3 offset 0"
-    assert sam_queries.without_snapshot(base, 4) == "(defname:a or defname:b) minus snapshot_id 4"
-    assert sam_queries.of_run(base, 4) == "(defname:a or defname:b) and run_number 4"
-    assert sam_queries.snapshots(4, 5) == "snapshot_id 4 or snapshot_id 5"

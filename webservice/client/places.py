@@ -42,11 +42,6 @@ def _older_files(environment: Mapping[str, str]) -> list[Path]:
     return [Path(directory, part, "client.cfg") for part in ("bin", "etc")] if directory else []
 
 
-def is_test_server(value: str) -> bool:
-    """Whether an option of older programs asks for another than the ordinary server."""
-    return value.strip().lower() not in _NO
-
-
 def read_token(file: str = "", *, environment: Mapping[str, str] | None = None) -> str:
     """The token of a file, or of the environment; "" if there is none. A file that was named must be there."""
     environment = os.environ if environment is None else environment

@@ -25,7 +25,6 @@ UNKNOWN = "not known"
 # The order in which shares of a whole are drawn. It never changes, so that eyes can learn it.
 BAR_ORDER = ("Located", "Completed", "Running", "Idle", "Held", "Failed", "Removed")
 TROUBLE = frozenset({"Held", "Failed", "LaunchFailed", "Awaiting Approval"})
-THIN = frozenset({"New", "Idle"})
 _LEAST_TROUBLE_PERCENT = 3.0
 _SLUGS = {
     "New": "new", "Idle": "idle", "Running": "running", "Held": "held", "Failed": "failed", "Completed": "completed",

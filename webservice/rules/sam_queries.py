@@ -91,40 +91,13 @@ def definition(name: str) -> str:
     return f"defname:{quote(name)}"
 
 
-def limited(query: str, limit: int, offset: int = 0) -> str:
-    """The first files of a query, or those after an offset."""
-    return f"({query}) with limit {int(limit)}" + (f" offset {int(offset)}" if offset else "")
-
-
-def every_nth(query: str, stride: int, offset: int) -> str:
-    """One of ``stride`` parts that together hold each file of the query once."""
-    return f"({query}) with stride {int(stride)} offset {int(offset)}"
-
-
-def without_snapshot(query: str, snapshot_id: int) -> str:
-    return f"({query}) minus snapshot_id {int(snapshot_id)}"
-
-
 def without_files(query: str, names: Sequence[str]) -> str:
     return f"({query}) minus ({named(names)})"
-
-
-def snapshots(*snapshot_ids: int) -> str:
-    return " or ".join(f"snapshot_id {int(each)}" for each in snapshot_ids)
 
 
 def named(names: Sequence[str]) -> str:
     """Exactly these files."""
     return f"file_name {','.join(quote(name) for name in names)}"
-
-
-def of_run(query: str, run: int) -> str:
-    return f"({query}) and run_number {int(run)}"
-
-
-def ended_within(query: str, after: datetime, until: datetime) -> str:
-    """Files whose end time is after the first and not after the second time."""
-    return f"({query}) and end_time > {instant(after)} and end_time <= {instant(until)}"
 
 
 def tagged(dataset: str) -> str:

@@ -16,7 +16,6 @@ from poms.webservice.errors import NotFound
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import (
     Campaign,
-    CampaignDependency,
     CampaignStage,
     Experimenter,
     Job,
@@ -73,18 +72,6 @@ def stage_document(stage: CampaignStage) -> dict[str, Any]:
         "dataset", "software_version", "cs_split_type", "param_overrides", "test_param_overrides", "completion_type",
         "completion_pct", "output_ancestor_depth", "campaign_stage_type", "creator", "creator_role", "created",
         "updated")}
-
-
-def first_stages(core: Core, experiment: str, campaign_id: int) -> list[int]:
-    """The stages of a campaign that no other stage feeds: where a launch may begin."""
-    fed = select(CampaignDependency.consumer_campaign_stage_id).where(
-        CampaignDependency.provider_campaign_stage_id != CampaignDependency.consumer_campaign_stage_id)
-    with core.db.read() as session:
-        return list(session.scalars(
-            select(CampaignStage.campaign_stage_id)
-            .where(CampaignStage.campaign_id == campaign_id, CampaignStage.experiment == experiment,
-                   CampaignStage.campaign_stage_id.not_in(fed))
-            .order_by(CampaignStage.position, CampaignStage.campaign_stage_id)))
 
 
 def list_campaigns(core: Core, experiment: str, *, active: bool | None = True) -> list[dict[str, Any]]:

@@ -16,11 +16,10 @@ from sqlalchemy import Text, and_, bindparam, or_, select, true, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from poms.webservice.db import Database, Prepared, insert_new
+from poms.webservice.db import Database, Prepared
 from poms.webservice.errors import NotAllowed, NotAuthenticated, NotFound
-from poms.webservice.model import Experiment, Experimenter, Membership, SubmissionStatus
+from poms.webservice.model import Experiment, Experimenter, Membership
 from poms.webservice.rules.permissions import ANALYSIS, ROLES, Actor, acting_roles
-from poms.webservice.rules.statuses import Status
 from poms.webservice.services import accounts
 from poms.webservice.services.core import Core
 
@@ -203,13 +202,6 @@ def save_session(core: Core, person: Person, *, experiment: str = "", role: str 
 
 
 # ------------------------------------------------------------------------------- first installation
-
-
-def ensure_statuses(core: Core) -> None:
-    """Write the vocabulary of submission statuses, which submissions refer to."""
-    with core.db.write() as session:
-        insert_new(session, SubmissionStatus, [{"status_id": int(status), "status": status.label}
-                                               for status in Status])
 
 
 def add_experiment(core: Core, experiment: str, title: str = "") -> None:

@@ -41,7 +41,6 @@ USUAL_KIND = "process_status"
 """Which files are looked at where the job type has no list that says it."""
 
 ACTED = ("launched", "passive", "gone on")
-CHUNK = 500
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from .protocol import BadRequest, Request, Response, Route, as_json, as_lines, a
 from .vocabulary import ALWAYS_KNOWN_PARAMETERS, DIMENSIONS
 
 RETRY_SECONDS = 2
-LINEAGE = ("parents", "children", "ancestors", "descendants", "rawancestors")
 MAX_DECLARED_AT_ONCE = 10_000
 
 

@@ -251,5 +251,3 @@ export function datasetField(label, text, editorNow, options = {}) {
   }
   return { ...field, follow };
 }
-
-export const iconOf = icon;

@@ -198,14 +198,6 @@ def _same(default: Any, value: str) -> bool:
     return default not in (None, "") and text == value.removesuffix(" %")
 
 
-def _block_urls(stage: CampaignStage, url: Url) -> dict[str, str]:
-    """Pages of the job type and the login setup; those that all experiments share have none here."""
-    return {"job_type_url": url("job_type", job_type_id=stage.job_type_id)
-            if stage.job_type.experiment == stage.experiment else "",
-            "login_setup_url": url("login_setup", login_setup_id=stage.login_setup_id)
-            if stage.login_setup.experiment == stage.experiment else ""}
-
-
 def _job_type(stage: CampaignStage) -> list[dict[str, Any]]:
     job_type = stage.job_type
     return [{"label": "Name", "value": job_type.name},
