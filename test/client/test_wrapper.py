@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,10 +78,10 @@ class LaunchHost:
         self.spool = Spool(directory / "spool")
         path = os.pathsep.join([str(ROOT / "bin" / "jobsub"), str(directory / "real"), os.environ["PATH"]])
         self.environment = {"PATH": path, "HOME": str(directory), "POMS_SPOOL": str(self.spool.directory),
-                            "POMS_SERVER": running.url}
+                            "POMS_SERVER": running.url, "POMS_PYTHON": sys.executable}
 
     def command(self, *words: str, name: str = "jobsub_submit") -> list[str]:
-        return [sys.executable, str(ROOT / "bin" / "jobsub" / name), *words]
+        return [str(ROOT / "bin" / "jobsub" / name), *words]
 
     def run(self, *words: str, name: str = "jobsub_submit", **variables: object) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, **{key: str(value) for key, value in variables.items()}}
@@ -225,12 +226,66 @@ def test_without_anything_of_poms_nothing_is_added(launch_host, running):
     assert running.asked == []
 
 
-def test_without_jobsub_it_is_said(launch_host):
+@pytest.mark.parametrize("variables", [{}, {"POMS4_SUBMISSION_ID": "5"}])
+def test_without_jobsub_it_is_said(launch_host, variables):
     """As a shell does, instead of calling itself."""
-    done = launch_host.run("file:///bin/true", PATH=str(ROOT / "bin" / "jobsub"))
+    done = launch_host.run("file:///bin/true", PATH=str(ROOT / "bin" / "jobsub"), **variables)
 
     assert done.returncode == 127
     assert "not on PATH behind this wrapper" in done.stderr
+
+
+@pytest.fixture
+def without_poms(launch_host, tmp_path):
+    """A copy of the wrapper on a host whose Pythons do not have POMS, as launch scripts set them up."""
+    copied = tmp_path / "elsewhere" / "bin" / "jobsub"
+    shutil.copytree(ROOT / "bin" / "jobsub", copied)
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "python3").write_text("#!/bin/sh\necho 'SyntaxError: invalid syntax' >&2\nexit 1\n")
+    (old / "python3").chmod(0o755)
+    path = os.pathsep.join(map(str, [copied, ROOT / "bin" / "jobsub", old, launch_host.environment["PATH"]]))
+    launch_host.environment |= {"PATH": path, "POMS_PYTHON": ""}
+    launch_host.command = lambda *words, name="jobsub_submit": [str(copied / name), *words]
+    return launch_host
+
+
+@pytest.mark.parametrize("name", ["jobsub_submit", "jobsub_submit_dag"])
+def test_jobs_go_where_poms_cannot_be_loaded(without_poms, name):
+    """With the number by which POMS finds them in the queue; output and exit status are jobsub's; a line says so."""
+    done = without_poms.run("-N", "2", "file:///bin/true", "a b", name=name, POMS4_SUBMISSION_ID=5, STAND_IN=3)
+
+    assert without_poms.given[0]["words"] == ["-l", "+POMS4_SUBMISSION_ID=5", "-N", "2", "file:///bin/true", "a b"]
+    assert (done.returncode, "Use job id 7.0@" in done.stdout) == (3, True)
+    assert done.stderr.startswith("poms: POMS cannot be loaded here") and "POMS_PYTHON" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["5; touch x", "$(id)", "", "5 == 5"])
+def test_a_number_that_is_none_is_not_passed_on(without_poms, number):
+    """Nothing of the surroundings becomes an expression or a command."""
+    without_poms.run("file:///bin/true", POMS4_SUBMISSION_ID=number, POMS_CAMPAIGN_ID="7")
+
+    assert without_poms.given[0]["words"] == ["file:///bin/true"]
+
+
+def test_the_hook_fails_nothing_where_poms_cannot_be_loaded(without_poms):
+    """It says so, and the submission stays a good one."""
+    done = without_poms.run("9.0@s", "['x']", name="poms_job_info", POMS4_SUBMISSION_ID=5)
+
+    assert (done.returncode, "POMS was not told of 9.0@s" in done.stderr) == (0, True)
+
+
+def test_files_beside_the_user_are_not_taken_for_modules(launch_host, running, campaign, tmp_path):
+    """A uuid.py in the working directory, or on the PYTHONPATH of a launch script, is nothing of ours."""
+    (tmp_path / "uuid.py").write_text("raise SystemExit('not this one')")
+    environment = {**launch_host.environment, "POMS_CAMPAIGN_ID": str(campaign.stage("gen")),
+                   "PYTHONPATH": str(tmp_path)}
+
+    done = subprocess.run(launch_host.command("file:///bin/true"), env=environment, cwd=tmp_path, text=True,
+                          capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert running.world.get(1).jobsub_job_id == "7@jobsub-01.example.org"
 
 
 def test_jobsubs_own_hook_reports_as_well(launch_host, running, campaign):
