@@ -337,7 +337,7 @@ def _submission(stage: CampaignStage, prepared: Prepared, snapshot_keys: tuple[s
         params["test"] = 1
     if request.note:
         params["parent"] = request.note
-    if prepared.slice is not None and not prepared.plan.test:
+    if prepared.slice is not None and not splits.is_of_tests(stage, test=request.test):
         params[splits.TAKEN_FROM] = dict(prepared.split_position or {})
     status = Status.AWAITING_APPROVAL if preparing.is_approval(stage) else Status.NEW
     stage_key, job_type_key, login_setup_key = snapshot_keys

@@ -134,9 +134,14 @@ def at_moments(core: Core, stage: CampaignStage, runs: Sequence[tuple[datetime, 
 
 def in_force(stage: CampaignStage, *, test: bool) -> tuple[str, Mapping[str, Any] | None]:
     """The split specification of a launch and its position: test launches have their own if they have a type."""
-    if test and parameters.given(stage.test_split_type):
+    if is_of_tests(stage, test=test):
         return stage.test_split_type or "", stage.last_split_test
     return stage.cs_split_type or "", stage.cs_last_split
+
+
+def is_of_tests(stage: CampaignStage, *, test: bool) -> bool:
+    """Whether a launch uses the split that test launches have for themselves."""
+    return test and bool(parameters.given(stage.test_split_type))
 
 
 def is_at(stage: CampaignStage, position: Mapping[str, Any] | None, *, test: bool) -> bool:
@@ -149,7 +154,7 @@ def take(stage: CampaignStage, piece: Slice, position: Mapping[str, Any] | None,
     if not is_at(stage, position, test=test):
         return False
     new = None if piece.position is None else dict(piece.position)
-    if test and parameters.given(stage.test_split_type):
+    if is_of_tests(stage, test=test):
         stage.last_split_test = new
     else:
         stage.cs_last_split = new
