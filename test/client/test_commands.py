@@ -645,6 +645,7 @@ def completed(*words: str) -> set[str]:
 @pytest.mark.parametrize(("words", "offered"), [
     (("poms", "subm"), {"submissions", "submission"}), (("poms", "campaigns", "up"), {"upload"}),
     (("poms", "campaigns", "upload", "--ch"), {"--check"}), (("poms", "completion", ""), {"bash"}),
+    (("poms", "submissions", "wait", "17", "--until", ""), {"located", "completed"}),
 ])
 def test_the_shell_completes_commands_and_options(words, offered):
     """In a real bash."""
@@ -655,10 +656,18 @@ def test_the_shell_completes_commands_and_options(words, offered):
     (("poms", "subm"), {"submissions", "submission"}), (("poms", "campaigns", "up"), {"upload", "download"}),
     (("poms", "campaigns", "upload", "--ch"), {"--check", "--json"}), (("poms", "completion", ""), {"bash", "zsh"}),
     (("poms", "stage", "add", "mc/gen", "--"), {"--after"}),
+    (("poms", "submissions", "wait", "17", "--until", ""), {"located", "completed"}),
 ])
 def test_zsh_completes_commands_and_options(words, offered):
     """In a real zsh."""
     assert offered <= offered_by_zsh(*words)
+
+
+def test_an_option_with_a_choice_is_followed_by_nothing_else():
+    """Neither by other options nor by files."""
+    assert completed("poms", "logs", "job", "17", "1.0@s", "--which", "") == {"stdout", "stderr", "log"}
+    assert completed("poms", "logs", "job", "17", "1.0@s", "--which", "std") == {"stdout", "stderr"}
+    assert "Held" in completed("poms", "jobs", "17", "--state", "H")
 
 
 def test_every_command_is_completed():

@@ -23,7 +23,8 @@ _poms() {{
         known=" $(_poms_words "$place") "
         if [[ $word != -* && $known == *" $word "* ]]; then place="$place/$word"; fi
     done
-    COMPREPLY=($(compgen -W "$(_poms_words "$place")" -- "$current"))
+    known="$(_poms_words "$place ${{COMP_WORDS[COMP_CWORD-1]}}")"
+    COMPREPLY=($(compgen -W "${{known:-$(_poms_words "$place")}}" -- "$current"))
 }}
 complete -o default -F _poms poms
 """
@@ -43,7 +44,8 @@ _poms() {{
         known=(${{=$(_poms_words "$place")}})
         if [[ $word != -* ]] && (( ${{known[(Ie)$word]}} )); then place="$place/$word"; fi
     done
-    known=(${{=$(_poms_words "$place")}})
+    known=(${{=$(_poms_words "$place ${{words[CURRENT-1]}}")}})
+    (( $#known )) || known=(${{=$(_poms_words "$place")}})
     compadd -- "${{(@)known}}" || _files
 }}
 if (( $+functions[compdef] )); then compdef _poms poms; fi
@@ -77,7 +79,9 @@ def quoted_empty() -> str:
 
 
 def places_of(parser: argparse.ArgumentParser, place: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Each command (``/campaigns/list``) with the words that may follow it."""
+    """Each command (``/campaigns/list``), and each option with a choice (``/submissions/wait --until``), with the words
+    that may follow it.
+    """
     words: list[str] = []
     for option in parser._actions:
         if isinstance(option, argparse._SubParsersAction):
@@ -85,6 +89,8 @@ def places_of(parser: argparse.ArgumentParser, place: str = "") -> Iterator[tupl
             for name, below in option.choices.items():
                 yield from places_of(below, f"{place}/{name}")
         elif option.option_strings:
+            if option.choices:
+                yield from ((f"{place} {name}", [*map(str, option.choices)]) for name in option.option_strings)
             words += [each for each in option.option_strings if each.startswith("--")]
         elif option.choices:
             words += map(str, option.choices)

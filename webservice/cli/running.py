@@ -28,6 +28,7 @@ from poms.webservice.cli.client import (
 from poms.webservice.errors import BackendUnavailable, PomsError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+STATES = ("Idle", "Running", "Held", "Completed", "Failed", "Removed")
 COUNTS = ("idle", "running", "held", "completed", "failed", "removed")
 
 
@@ -147,7 +148,8 @@ def _add_jobs(verbs: Any, options: argparse.ArgumentParser) -> None:
     one.add_argument("--campaign", default="", help="the jobs of a campaign")
     one.add_argument("--days", type=float, help="of submissions that changed in the last days")
     one.add_argument("--site", default="", help="only those at this site")
-    one.add_argument("--state", default="", help="only those in this state, such as Held")
+    one.add_argument("--state", default="", type=str.capitalize, choices=STATES, metavar="STATE",
+                     help=f"only those in this state: {', '.join(STATES)}")
     for word, text in (("hold", "hold jobs"), ("release", "release held jobs"), ("kill", "remove jobs for good")):
         one = action(verbs, word, act_on_jobs, text, options)
         one.add_argument("submission", type=int, nargs="?", help="all jobs of this submission")
@@ -423,7 +425,7 @@ def list_jobs(arguments: argparse.Namespace) -> int:
         raise Usage("name a submission, a --stage or a --campaign, or say of how many --days")
     found = list(open_client(arguments).jobs(
         arguments.submission, stage=arguments.stage, campaign=arguments.campaign, site=arguments.site,
-        state=arguments.state.capitalize(), days=arguments.days, archived=_tell_archived))
+        state=arguments.state, days=arguments.days, archived=_tell_archived))
     return show(arguments, found, [(row["submission_id"], row["batch_id"], row["state"], row["site"], row["node"],
                                     why(row)) for row in found], ("submission", "job", "state", "site", "node", ""))
 
