@@ -610,6 +610,8 @@ def test_keys_work_at_once_and_save_reaches_into_a_form(site, owner, open_tab):
     tab.wait_for_selector("dialog[open]", state="detached")
 
     in_step(tab, "[campaign_stage fresh]")
+    tab.keyboard.press("?")
+    tab.locator("dialog[open] dt", has_text="Right click").wait_for()
 
 
 def test_a_sample_is_saved_as_it_is(site, owner, open_tab):

@@ -14,13 +14,6 @@ const PAUSE = 250;
 const SAID = 10_000;
 const NEEDS_END = "A stage that needs itself must have a split that ends. Set 'cs_split_type' first!";
 const LOCKED = "The text has lines that cannot be read. Mend them there first.";
-const KEYS = [["Arrow keys", "go from stage to stage"], ["Enter", "open the form"], ["A", "add a stage"],
-  ["C, menu key", "add a child"], ["K", "connect: go to the other stage, Enter"], ["L", "go to the dependencies of a stage"],
-  ["Space, Shift + arrows", "choose several"], ["Y", "clone"], ["D, Delete", "delete"], ["Alt + arrows", "move"],
-  ["Ctrl + Z, Ctrl + Shift + Z", "undo, redo"], ["Ctrl + S", "save"], ["W", "what would be launched"], ["T", "tidy up"], ["+, -, 0", "zoom, fit"],
-  ["V", "graph, both or text"], ["P", "list of problems"]];
-const POINTER = [["Double click", "open the form; on the ground: add a stage"], ["Right click", "add a child"], ["Drag", "move a stage, or the ground"],
-  ["Drag the circle below a stage", "draw a dependency"], ["Shift + click, Shift + drag", "choose several"], ["Ctrl + wheel", "zoom"]];
 
 class Editor {
   constructor(root) {
@@ -487,7 +480,7 @@ class Editor {
   // --------------------------------------------------------------------------------------------------------- dialogs
 
   keysHelp() {
-    return ask({ title: "Keys and mouse", yes: "", no: "Close", body: [KEYS, POINTER].map((list) => html("dl", { class: "kv editkeys" }, list.map(([key, does]) => [html("dt", {}, html("kbd", {}, key)), html("dd", {}, does)]))) });
+    return ask({ title: "Keys and mouse", yes: "", no: "Close", body: this.root.querySelector("[data-keys]").content.cloneNode(true) });
   }
 
   async problems() {
