@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from poms.webservice.agent.setup_tests import SetupTester
 from poms.webservice.cli import main, make_parser
@@ -21,8 +22,9 @@ from poms.webservice.cli.completion import places_of, script
 from poms.webservice.client import Client, Unreachable, places
 from poms.webservice.errors import BackendUnavailable, ConfigurationError, Invalid, NotFound
 from poms.webservice.interfaces import JobState
+from poms.webservice.model import Submission
 from poms.webservice.rules.statuses import Status
-from poms.webservice.services import holds
+from poms.webservice.services import holds, job_archive
 from poms.webservice.services.jobs import write_jobs
 from poms.webservice.testing import campaign_texts
 from poms.webservice.testing.fixtures import lacking
@@ -201,6 +203,25 @@ def test_jobs_of_every_state_are_listed_unless_one_is_asked_for(running, campaig
 
     assert len(listed) == len(jobs)
     assert len(running.poms("jobs", number, "--state", state.name.lower())[1].splitlines()) >= 1
+
+
+def test_archived_jobs_are_told_as_sums(running, campaign, clock):
+    """Instead of an empty answer: how they ended and where, for people and for programs."""
+    number = running.world.submission(campaign, "gen")
+    jobs = running.world.batch.of(number)
+    with running.world.core.db.write() as session:
+        write_jobs(session, [replace(job, state=JobState.FAILED, exit_code=65, site="North") for job in jobs])
+    running.client.report(number, status="Located")
+    with running.world.core.db.write() as session:
+        session.execute(update(Submission).values(jobs_idle=0, jobs_running=0, jobs_held=0))
+    clock.advance(days=1)
+    job_archive.fold(running.world.core, number, clock())
+
+    assert "poms submissions show has their sums" in running.poms("jobs", number)[2]
+    shown = running.poms("submissions", "show", number)[1]
+    assert f"{len(jobs)} Failed, exit code 65" in shown and f"{len(jobs)} at North" in shown
+    archive = json.loads(running.poms("submissions", "show", number, "--json")[1])["job_archive"]
+    assert (archive["jobs"], archive["by_outcome"][0]["exit_code"]) == (len(jobs), 65)
 
 
 def test_a_held_job_says_why_in_plain_words(running, campaign):

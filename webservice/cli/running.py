@@ -303,9 +303,21 @@ def show_submission(arguments: argparse.Namespace) -> int:
             ("dataset", found["dataset"] or "none"), ("project", item["project"] or "none"),
             ("jobs", counts_text(item)),
             ("by", item["experimenter_creator_obj"]["username"]),
-            ("recoveries", ", ".join(map(str, found["recovery_ids"])) or "none")]
+            ("recoveries", ", ".join(map(str, found["recovery_ids"])) or "none"),
+            *archive_rows(found.get("job_archive"))]
     show(arguments, found, rows)
     return show(arguments, found, [(moment(each["created"]), each["status"]) for each in found["history"]])
+
+
+def archive_rows(archive: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """How jobs ended that are not kept one by one any more; nothing if they are, or if the server is an older one."""
+    if archive is None:
+        return []
+    rows = [("archived", moment(archive["archived_at"]))]
+    for row in archive["by_outcome"]:
+        how = f"signal {row['exit_signal']}" if row["exit_signal"] else f"exit code {row['exit_code'] or 0}"
+        rows.append(("", f"{row['jobs']:,} {row['state']}, {how}"))
+    return [*rows, *(("", f"{row['jobs']:,} at {row['site'] or 'no site'}") for row in archive["by_site"])]
 
 
 def counts_text(item: dict[str, Any]) -> str:
@@ -432,8 +444,7 @@ def list_jobs(arguments: argparse.Namespace) -> int:
 
 def _tell_archived(numbers: list[int]) -> None:
     names = ", ".join(map(str, numbers[:10])) + (" and more" if len(numbers) > 10 else "")
-    print(f"the jobs of {names} are archived: poms submissions show has their counts, and the submission's page their "
-          "sums by site and outcome", file=sys.stderr)
+    print(f"the jobs of {names} are archived: poms submissions show has their sums", file=sys.stderr)
 
 
 def why(job: dict[str, Any]) -> str:

@@ -36,6 +36,9 @@ from poms.webservice.services.people import usernames
 MOST = 5000
 """Programs get at most so many rows in one answer."""
 
+ARCHIVED = ("archived_at", "jobs", "attempts", "cpu_seconds", "wall_seconds", "by_outcome", "by_site")
+"""What programs are told of jobs that are not kept one by one any more."""
+
 LIVE_JOB_STATES = (int(JobState.IDLE), int(JobState.RUNNING), int(JobState.HELD))
 ACTIVE = (Status.NEW, Status.IDLE, Status.RUNNING, Status.HELD)
 
@@ -221,6 +224,7 @@ def submission_document(core: Core, experiment: str, submission_id: int) -> dict
         contents = [None if key is None else session.get_one(Snapshot, key).content for key in keys]
         names = usernames(session, [row.creator])
         launch = _latest_launch(session, submission_id)
+        archive = session.get(JobSummary, submission_id)
     # How its jobs ended is kept for the pages of figures: it may be long, and is not read with a submission.
     columns = {column.key: getattr(row, column.key) for column in Submission.__table__.columns
                if column.key != "job_endings"}
@@ -234,6 +238,7 @@ def submission_document(core: Core, experiment: str, submission_id: int) -> dict
         "history": [{"submission_id": submission_id, "created": each.created, "status_id": each.status_id,
                      "status": Status(each.status_id).label, "status_type": None} for each in history],
         "dataset": row.submission_params.get("dataset"),
+        "job_archive": None if archive is None else {name: getattr(archive, name) for name in ARCHIVED},
         "statusmap": {int(status): status.label for status in Status},
         "recovery_ids": [number for number, parent, _ in followers if parent == submission_id],
         "depend_ids": [number for number, parent, provider in followers
