@@ -11,24 +11,26 @@ from poms.webservice.handlers.routing import Router
 ROUTES = Router(app.ROUTES).routes
 
 
-def audit(headers) -> None:
-    assert headers["Content-Security-Policy"] == POLICY
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["X-Frame-Options"] == "DENY"
-    assert headers["Referrer-Policy"] == "same-origin"
-    assert headers["X-Request-Id"]
-    assert "X-Powered-By" not in headers
-    assert "unsafe" not in headers["Content-Security-Policy"]
+def audit(headers, of: str = "") -> None:
+    assert headers["Content-Security-Policy"] == POLICY, of
+    assert headers["X-Content-Type-Options"] == "nosniff", of
+    assert headers["X-Frame-Options"] == "DENY", of
+    assert headers["Referrer-Policy"] == "same-origin", of
+    assert headers["X-Request-Id"], of
+    assert "X-Powered-By" not in headers, of
+    assert "unsafe" not in headers["Content-Security-Policy"], of
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-def test_every_route_answers_with_them(site, owner, items, route):
-    """Whatever the answer is: a page, JSON, a redirection or a refusal."""
-    answer = site.browser(owner).get(route.name, **{name: number for name, number in items.ids.items()
-                                                    if name in route.arguments})
+def test_every_route_answers_with_them(site, owner, items):
+    """Whatever the answer is: a page, JSON, a redirection or a refusal. Looking changes nothing: one service does."""
+    kept = []
+    for route in ROUTES:
+        answer = site.browser(owner).get(route.name, **{name: number for name, number in items.ids.items()
+                                                        if name in route.arguments})
+        audit(answer.headers, route.name)
+        kept += [route.name] if answer.headers["Cache-Control"] != "no-store" else []
 
-    audit(answer.headers)
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert kept == []
 
 
 @pytest.mark.parametrize("address", [
@@ -114,19 +116,19 @@ HOSTILE_TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("target", HOSTILE_TARGETS)
 @pytest.mark.parametrize("argument", ["search_term", "redir", "next", "url", "data", "redirect", "return_to"])
-def test_nobody_is_sent_to_another_site(site, owner, target, argument):
+def test_nobody_is_sent_to_another_site(site, owner, argument):
     """Whatever an argument says: redirections lead to our own pages."""
-    answer = site.browser(owner).get("search", **{argument: target})
+    for target in HOSTILE_TARGETS:
+        answer = site.browser(owner).get("search", **{argument: target})
 
-    # What was found, straight to it, or refused.
-    assert answer.status_int in (200, 303, 400)
-    assert (answer.status_int == 303) == ("Location" in answer.headers)
-    if answer.status_int == 303:
-        assert answer.headers["Location"].startswith("/poms/")
-        assert "\\" not in answer.headers["Location"]
-    assert "a=b" not in answer.headers.get("Set-Cookie", "")
+        # What was found, straight to it, or refused.
+        assert answer.status_int in (200, 303, 400), target
+        assert (answer.status_int == 303) == ("Location" in answer.headers), target
+        if answer.status_int == 303:
+            assert answer.headers["Location"].startswith("/poms/"), target
+            assert "\\" not in answer.headers["Location"], target
+        assert "a=b" not in answer.headers.get("Set-Cookie", ""), target
 
 
 @pytest.mark.parametrize("target", HOSTILE_TARGETS)
