@@ -16,7 +16,7 @@ from poms.webservice.errors import BackendUnavailable
 from poms.webservice.interfaces import JobState
 from poms.webservice.model import CampaignStage, Experimenter, Submission
 from poms.webservice.rules import naming
-from poms.webservice.rules.permissions import PRODUCTION, SUPERUSER, Actor
+from poms.webservice.rules.permissions import ANALYSIS, PRODUCTION, SUPERUSER, Actor
 from poms.webservice.rules.statuses import LIVE, Status
 from poms.webservice.services import (
     campaigns,
@@ -24,6 +24,7 @@ from poms.webservice.services import (
     launching,
     login_setup_tests,
     lookups,
+    memberships,
     schedules,
     tasks,
     uploads,
@@ -208,6 +209,14 @@ class _Story:
         watches.watch(self.core, lena, campaign_id=chain.campaign_id)
         uploads.store(self.core, lena, "good_runs_18.txt", b"18001\n18002\n18004\n" * 400)
         uploads.store(self.core, lena, "overlay_weights.json", b"{}" * 9000)
+        self._newcomers(replace(lena, role=SUPERUSER))
+
+    def _newcomers(self, superuser: Actor) -> None:
+        """People that came, one who got more to do and one who left."""
+        for name, first, last in (("mruiz", "Marta", "Ruiz"), ("okeller", "Ole", "Keller")):
+            memberships.add(self.core, superuser, memberships.Added(name, ANALYSIS, first, last), reason="a student")
+        memberships.change(self.core, superuser, "role", ["mruiz"], role=PRODUCTION, reason="does shifts from now on")
+        memberships.change(self.core, superuser, "end", ["okeller"])
 
     # --------------------------------------------------------------------------- what happens to them
 
