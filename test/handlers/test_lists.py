@@ -10,9 +10,11 @@ import pytest
 
 from poms.webservice import app
 from poms.webservice.handlers.routing import Router
+from poms.webservice.interfaces import JobState
 from poms.webservice.model import Campaign, CampaignStage
 from poms.webservice.rules.lists import LISTS
 from poms.webservice.rules.permissions import ANALYSIS, SHIFTER
+from poms.webservice.rules.statuses import Status
 from poms.webservice.services.pages import exports
 from poms.webservice.testing.world import stage
 
@@ -221,6 +223,22 @@ def test_a_bulk_action_tells_first_what_it_would_do(site, owner, items):
     assert "dry_run" not in sent
     browser.post("jobs_act", sent)
     assert len(site.world.events("jobs.removed")) == 1
+
+
+def test_the_question_says_which_submissions_become_removed(site, owner, items):
+    """One without jobs that goes on does; one that has ended stays what it is, as the action then does."""
+    ended, waits = items.ids["submission_id"], site.world.launch(items.campaign, "reco").submission_id
+    site.world.batch.end(ended, JobState.COMPLETED)
+    site.world.poll()
+    site.program(owner).post("update_submission", {"submission_id": ended, "status": "Located"})
+    sent = {"submission_id": [str(ended), str(waits)], "act": "remove"}
+    browser = site.browser(owner)
+
+    told = " ".join(browser.post("jobs_act", {**sent, "dry_run": "1"}).html.select_one("main").text.split())
+    browser.post("jobs_act", sent)
+
+    assert "left alone: no job to remove" in told and "no job to remove; it becomes Removed" in told
+    assert (site.world.status(ended), site.world.status(waits)) == (Status.LOCATED, Status.REMOVED)
 
 
 def test_what_a_bulk_action_leaves_alone_is_told(site, owner, items):
