@@ -78,11 +78,6 @@ _KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
 }
 
 
-def _networks(values: tuple[str, ...]) -> None:
-    for value in values:
-        ipaddress.ip_network(value)
-
-
 def _whole(values: tuple[str, ...]) -> None:
     for value in values:
         int(value)
@@ -201,9 +196,6 @@ class WebSettings:
     threads: int = _key("int", "16", "Requests that each process answers at the same time.", check=_at_least(1))
     processes: int = _key("int", "0", "Processes of poms serve that share the address. 0: on PostgreSQL one for each "
                           "processor, at most four; on SQLite always one.", check=_at_least(0))
-    trusted_proxies: tuple[str, ...] = _key(
-        "list", "", "Networks of front ends (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed, "
-        "for the log and for links only.", check=(_networks, "networks such as 10.1.2.0/24"))
     max_upload_bytes: int = _key("int", "20000000", "Largest request body that is accepted.", check=_at_least(1))
 
 
