@@ -128,7 +128,8 @@ class _Story:
         return Landmarks(
             experiment=EXPERIMENT, role=PRODUCTION, username="lortiz", campaign_id=chain.campaign_id,
             stage_id=chain.stages["detsim"], submission_id=running, batch_id=batch_id.replace("@", ".0@", 1),
-            launched_submission_id=running, live_submission_ids=live, old_submission_id=first)
+            launched_submission_id=running, live_submission_ids=live, old_submission_id=first,
+            half_submission_id=running)
 
     # ------------------------------------------------------------------------------------ campaigns
 
