@@ -188,6 +188,8 @@ def ask_change(person, word, items):
     ids = {name: number for name, number in items.ids.items() if name in route.arguments}
     if word in ("jobs_act", "kill_jobs"):
         ids = {"submission_id": items.ids["submission_id"]}
+    if word == "stage_act":
+        ids = {"campaign_stage_id": items.ids["campaign_stage_id"]}
     return person.post(word, {**ids, **CHANGES[word]})
 
 
