@@ -297,7 +297,7 @@ def test_test_launches_have_a_position_of_their_own(world):
     real = world.get(world.launch(campaign, "gen").submission_id)
 
     assert test.submission_params == {"dataset": "raw_slice0_files1", "test": 1}
-    assert real.submission_params == {"dataset": "raw_slice0_files2"}
+    assert real.submission_params == {"dataset": "raw_slice0_files2", "split_from": {}}
 
 
 def test_keywords_are_filled_in_before_splitting(world):
