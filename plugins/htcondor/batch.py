@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import BinaryIO, Literal
 
 from poms.plugins.htcondor import ads
 from poms.plugins.htcondor.access import Access
-from poms.plugins.htcondor.reading import PoolReader, judge
+from poms.plugins.htcondor.options import TRY_AGAIN_STATUS
+from poms.plugins.htcondor.reading import PoolReader
 from poms.webservice import launch_scripts
 from poms.webservice.errors import BackendUnavailable, NotFound
 from poms.webservice.interfaces import (
@@ -63,7 +65,12 @@ class PoolBatch(ABC):
             find=lambda result: self._reader.find_launched(plan.submission_id, result, self._remove_wrecks))
 
     def _judge(self, plan: LaunchPlan, result: TransportResult, found: Collection[FoundCluster]) -> SubmitOutcome:
-        return judge(plan, result, found)
+        """The queue decides; a submit that says that no schedd answered did nothing wrong, and is tried again."""
+        outcome = launch_scripts.judged(plan, result, found)
+        if outcome.kind == "refused" and result.exit_status == TRY_AGAIN_STATUS:
+            return replace(outcome, kind="unclear",
+                           message="The batch system did not answer when jobs were to be submitted.")
+        return outcome
 
     def find(self, submission_id: int) -> list[FoundCluster]:
         return self._reader.find(submission_id, self._remove_wrecks)

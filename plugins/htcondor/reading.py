@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from poms.plugins.htcondor import ads, events, history
 from poms.plugins.htcondor.access import Access, Row, find_program, open_access
-from poms.plugins.htcondor.options import SETTINGS, TRY_AGAIN_STATUS, Options, options_from
+from poms.plugins.htcondor.options import SETTINGS, Options, options_from
 from poms.webservice.errors import BackendUnavailable, PomsError
 from poms.webservice.interfaces import (
     Departures,
@@ -29,15 +29,14 @@ from poms.webservice.interfaces import (
     JobRecord,
     JobSelection,
     JobState,
-    LaunchPlan,
     PoolSnapshot,
-    SubmitOutcome,
     TransportResult,
 )
+from poms.webservice.launch_scripts import printed_clusters
 from poms.webservice.rules import hold_codes
 
-__all__ = ["LIVE", "SETTINGS", "Access", "Options", "PoolReader", "Row", "ads", "find_program", "judge", "open_access",
-           "options_from", "printed_ids"]
+__all__ = ["LIVE", "SETTINGS", "Access", "Options", "PoolReader", "Row", "ads", "find_program", "open_access",
+           "options_from"]
 
 Answer = TypeVar("Answer")
 
@@ -50,7 +49,6 @@ CLOCKS_AGREE = timedelta(minutes=2)
 LIVE = "JobStatus != 3 && JobStatus != 4"
 """Jobs that can still be held, released or removed."""
 
-_JOB_ID = re.compile(r"Use job id (\S+) to retrieve output")
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = frozenset({"true", "false", "undefined", "error", "is", "isnt"})
@@ -108,7 +106,7 @@ class PoolReader:
                       remove: Callable[[str, list[int]], None]) -> list[FoundCluster]:
         """``find`` after a launch script. What printed a job id handed over all input: the schedd is about to let the
         jobs go, which takes it some seconds, and nothing of them is removed."""
-        if not printed_ids(result.output):
+        if not printed_clusters(result.output):
             return self.find(submission_id, remove, is_over=result.exit_status is not None)
         deadline = time.monotonic() + LETTING_GO_SECONDS
         while True:
@@ -278,31 +276,6 @@ class PoolReader:
             return [ask(self.schedds[0])]
         with ThreadPoolExecutor(len(self.schedds)) as threads:
             return list(threads.map(ask, self.schedds))
-
-
-def judge(plan: LaunchPlan, result: TransportResult, found: Collection[FoundCluster]) -> SubmitOutcome:
-    """The queue decides what was started; what the script printed only gives the order."""
-    queued = [cluster.batch_id for cluster in found if cluster.attempt == plan.attempt]
-    printed = printed_ids(result.output)
-    if result.exit_status is None:
-        return SubmitOutcome("unclear", tuple(queued), result.reason)
-    if queued:
-        known = [batch_id for batch_id in dict.fromkeys(printed) if batch_id in queued]
-        ids = (*known, *(batch_id for batch_id in queued if batch_id not in known))
-        return SubmitOutcome("started", ids, result.reason, result.exit_status)
-    if result.exit_status == TRY_AGAIN_STATUS:
-        return SubmitOutcome("unclear", message="The batch system did not answer when jobs were to be submitted.",
-                             exit_status=result.exit_status)
-    if printed:
-        message = f"The launch printed the job id {printed[0]}, but no schedd of this pool has such a job of it."
-    else:
-        message = f"The launch ended with status {result.exit_status} and submitted no jobs."
-    return SubmitOutcome("refused", message=message, exit_status=result.exit_status)
-
-
-def printed_ids(output: str) -> list[str]:
-    """Clusters that a launch said it submitted; ``12.0@schedd``, as it is printed, is ``12@schedd``."""
-    return [re.sub(r"\A(\d+)(?:\.\d+)+@", r"\1@", text) for text in _JOB_ID.findall(output)]
 
 
 def _is_spooling(row: Row) -> bool:

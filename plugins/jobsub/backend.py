@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from poms.plugins.htcondor.batch import PoolBatch
-from poms.plugins.htcondor.reading import LIVE, Access, PoolReader, Row, ads, open_access, options_from, printed_ids
+from poms.plugins.htcondor.reading import LIVE, Access, PoolReader, Row, ads, open_access, options_from
 from poms.plugins.jobsub import attributes, commands, credentials, logs
 from poms.plugins.jobsub.commands import Action, Said
 from poms.plugins.jobsub.options import SECTION, is_name, make_options
@@ -27,6 +27,7 @@ from poms.webservice.interfaces import (
     SubmitOutcome,
     TransportResult,
 )
+from poms.webservice.launch_scripts import printed_clusters
 
 _STATE = ("ClusterId", "ProcId", "JobStatus", "JobUniverse", attributes.ROLE)
 _HELD, _REMOVED, _COMPLETED = 5, 3, 4
@@ -68,7 +69,7 @@ class JobsubBatch(PoolBatch):
     def _doubt_other_schedds(self, outcome: SubmitOutcome, result: TransportResult) -> SubmitOutcome:
         """jobsub chooses among all schedds of its pool; one that is not ours may well have the jobs."""
         known = set(self._reader.schedds)
-        elsewhere = [text for text in printed_ids(result.output) if text.partition("@")[2] not in known]
+        elsewhere = [text for text in printed_clusters(result.output) if text.partition("@")[2] not in known]
         if not elsewhere:
             return outcome
         for text in elsewhere:

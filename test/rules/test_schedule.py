@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from poms.webservice.errors import Invalid
 from poms.webservice.rules import schedule as recurrence
-from poms.webservice.rules.schedule import from_form, in_words, parse_cron, read_crontab, to_form
+from poms.webservice.rules.schedule import from_form, in_words, parse_cron, to_form
 
 
 @pytest.mark.parametrize(("text", "canonical"), [
@@ -158,24 +158,3 @@ def test_any_text_is_a_schedule_or_invalid(text):
 def test_a_schedule_is_said_in_words(cron, words):
     """People read what they ordered."""
     assert in_words(parse_cron(cron)) == words
-
-
-CRONTAB = """\
-# POMS launches
-MAILTO=somebody
-1 * * * * /home/poms/cron/launcher --campaign_stage_id=17 --launcher=4 # POMS_CAMPAIGN_ID=17
-*/5 8,9 1 * mon,fri /home/poms/cron/launcher --campaign_stage_id=18 --launcher=5 # POMS_CAMPAIGN_ID=18
-#2 * * * * /home/poms/cron/launcher --campaign_stage_id=19 --launcher=4 # POMS_CAMPAIGN_ID=19
-3 3 * * * /usr/bin/backup
-99 * * * * /home/poms/cron/launcher --campaign_stage_id=20 --launcher=4 # POMS_CAMPAIGN_ID=20
-4 * * * * /home/poms/cron/launcher --campaign_stage_id=21 # POMS_CAMPAIGN_ID=21
-"""
-
-
-def test_entries_of_an_old_crontab_are_read():
-    """Marked entries are taken over; other people's lines and those commented out are not ours."""
-    entries, problems = read_crontab(CRONTAB)
-
-    assert [(entry.stage_id, entry.launcher_id, entry.cron) for entry in entries] == [
-        (17, 4, "1 * * * *"), (18, 5, "*/5 8,9 1 * 1,5")]
-    assert [problem.line for problem in problems] == [7, 8]

@@ -218,11 +218,16 @@ def test_who_would_be_allowed_is_told_for_each_role(world):
     assert found["production-shifter"].startswith("Must be acting as")
 
 
+def _of_campaign(world, campaign):
+    request = campaigns.launch_request(world.core, campaign.owner, campaign.campaign_id, "k")
+    return previews.of_launch(world.core, campaign.owner, request)
+
+
 def test_a_campaign_is_previewed_at_its_beginning(world):
     """The stage and the launch are those of launching the campaign."""
     campaign = world.campaign_with(stage("gen"), stage("reco", after="gen"))
     with nothing_changes(world):
-        shown = previews.of_campaign(world.core, campaign.owner, campaign.campaign_id, "k")
+        shown = _of_campaign(world, campaign)
 
     campaigns.launch_campaign(world.core, campaign.owner, campaign.campaign_id, "k")
 
@@ -235,7 +240,7 @@ def test_a_campaign_with_two_beginnings_is_not_guessed_at(world):
     campaign = world.campaign_with(stage("gen"), stage("other"))
 
     with pytest.raises(Invalid, match="Choose one"):
-        previews.of_campaign(world.core, campaign.owner, campaign.campaign_id, "k")
+        _of_campaign(world, campaign)
 
 
 def test_several_stages_are_previewed_together(world):

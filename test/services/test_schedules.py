@@ -125,8 +125,7 @@ def test_asking_again_from_a_moment_goes_on_from_there(cron, after, count):
 def test_a_schedule_is_described(world, campaign, clock):
     """Pages get text, words, form fields and the next launch."""
     clock.set(at("2026-03-01T12:00:30"))
-    schedules.set_from_form(world.core, campaign.owner, campaign.stage("gen"),
-                            {"minlist": "5", "hourlist": "3", "dowlist": "mon"})
+    schedules.set_schedule(world.core, campaign.owner, campaign.stage("gen"), cron="5 3 * * mon")
 
     found = schedules.describe(world.core, campaign.owner, campaign.stage("gen"))
 
@@ -230,19 +229,6 @@ def test_a_preview_says_when_in_words_and_moments(world, campaign, clock):
     assert (coming.cron, coming.words, coming.time_zone) == ("0 3 * * 1", "at 03:00 on Monday", "UTC")
     assert coming.launches_at[:2] == (at("2026-03-02T03:00"), at("2026-03-09T03:00"))
     assert len(coming.launches_at) == 5
-
-
-def test_an_old_crontab_is_taken_over(world, campaign, clock):
-    """Entries become schedules of their launchers; what cannot be taken over is said."""
-    number, owner = campaign.stage("gen"), campaign.owner
-    text = (f"5 3 * * * /poms/cron/launcher --campaign_stage_id={number} --launcher={owner.experimenter_id} "
-            f"# POMS_CAMPAIGN_ID={number}\n"
-            f"5 3 * * * /poms/cron/launcher --campaign_stage_id=999 --launcher=1 # POMS_CAMPAIGN_ID=999\n")
-
-    said = schedules.import_crontab(world.core, owner, text)
-
-    assert said == ["There is no stage 999 in samdev."]
-    assert schedules.describe(world.core, owner, number).cron == "5 3 * * *"
 
 
 # -------------------------------------------------------------------------------------------- agents

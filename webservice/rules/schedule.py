@@ -96,15 +96,6 @@ class Schedule:
         return " ".join(values.text for values in self.fields)
 
 
-@dataclass(frozen=True, slots=True)
-class CrontabEntry:
-    """A schedule of an earlier POMS, as it stood in the service account's crontab."""
-
-    stage_id: int
-    launcher_id: int
-    cron: str
-
-
 def parse_cron(text: str) -> Schedule:
     """A schedule from ``minute hour day-of-month month day-of-week``; raises Invalid with every problem."""
     words = text.lower().split()
@@ -146,27 +137,6 @@ def to_form(schedule: Schedule) -> dict[str, str]:
 def in_words(schedule: Schedule) -> str:
     """The schedule as a sentence's part: “at 03:05 on Monday”."""
     return " ".join(filter(None, (_times(schedule), _days(schedule), _months(schedule.months))))
-
-
-def read_crontab(text: str) -> tuple[list[CrontabEntry], list[Problem]]:
-    """The entries of earlier versions in a crontab, and those that cannot be taken over; other lines are skipped."""
-    entries, problems = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        mark = re.search(r"#\s*POMS_CAMPAIGN_ID=([0-9]{1,9})\s*$", line)
-        if not mark or line.lstrip().startswith("#"):
-            continue
-        launcher = re.search(r"--launcher[= ]([0-9]{1,9})\b", line)
-        if launcher is None:
-            problems.append(Problem("crontab", "The entry names no launcher; schedule the stage anew.", number,
-                                    "no-launcher"))
-            continue
-        try:
-            schedule = parse_cron(" ".join(line.split()[:5]))
-        except Invalid as wrong:
-            problems += [Problem("crontab", problem.message, number, problem.code) for problem in wrong.problems]
-            continue
-        entries.append(CrontabEntry(int(mark[1]), int(launcher[1]), schedule.cron))
-    return entries, problems
 
 
 # ------------------------------------------------------------------------------------------- reading

@@ -129,13 +129,6 @@ def of_launch(core: Core, actor: Actor, request: LaunchRequest, *, slices: int =
     return _foresee(core, actor, request, found, slices=slices)
 
 
-def of_campaign(core: Core, actor: Actor, campaign_id: int, request_key: str, *, stage_id: int | None = None,
-                test: bool = False) -> Foreseen:
-    """The launch of a campaign at its beginning. Raises Invalid where it has several and none is chosen."""
-    return of_launch(core, actor, campaigns.launch_request(core, actor, campaign_id, request_key, stage_id=stage_id,
-                                                           test=test))
-
-
 def of_stages(core: Core, actor: Actor, stage_ids: Sequence[int], request_key: str, *,
               test: bool = False) -> list[Foreseen]:
     """The launches of several stages, in the order given. Raises Invalid for too many."""

@@ -22,7 +22,7 @@ from croniter import croniter
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, joinedload
 
-from poms.webservice.errors import Invalid, NotAllowed, NotFound
+from poms.webservice.errors import Invalid, NotAllowed
 from poms.webservice.model import CampaignStage, Experimenter, Launch, Schedule
 from poms.webservice.rules import naming
 from poms.webservice.rules import schedule as recurrence
@@ -181,12 +181,6 @@ def set_schedule(core: Core, actor: Actor, stage_id: int, *, cron: str, catch_up
     return describe(core, actor, stage_id)
 
 
-def set_from_form(core: Core, actor: Actor, stage_id: int, fields: Mapping[str, str | Iterable[str]],
-                  catch_up: CatchUp = "once") -> Described:
-    """The same from the form's ``minlist``, ``hourlist``, ``dowlist`` and ``domlist``."""
-    return set_schedule(core, actor, stage_id, cron=recurrence.from_form(fields).cron, catch_up=catch_up)
-
-
 def delete_schedules(core: Core, actor: Actor, stage_ids: Iterable[int], *, undo: Change = UNKEPT) -> int:
     """Take away the schedules of stages; returns how many there were. A stage without one is no error."""
     now = core.clock()
@@ -243,34 +237,6 @@ def describe_for(session: Session, stage: CampaignStage, time_zone: str) -> Desc
         time_zone=row.time_zone, next_launch_at=row.next_at, last_launch_at=row.last_tick,
         fields=recurrence.to_form(schedule), launcher=launcher, catch_up=row.catch_up,
         clear_at_end=clears(row, stage), message=row.message, clear_at_end_said=row.clear_at_end)
-
-
-def import_crontab(core: Core, actor: Actor, text: str) -> list[str]:
-    """Take over the entries of an earlier version's crontab; one sentence for each that could not be.
-
-    Each keeps its launcher, whose right to launch is checked. Entries of other experiments' stages are left alone,
-    stages that have a schedule here keep it.
-    """
-    entries, problems = recurrence.read_crontab(text)
-    said = [str(problem) for problem in problems]
-    now, zone = core.clock(), core.settings.experiment(actor.experiment).time_zone
-    for entry in entries:
-        next_at = next_runs(entry.cron, zone, now, 1)[0]
-        with core.db.write() as session:
-            try:
-                stage = permissions.require(session, actor, "modify", "stage", entry.stage_id)
-                launch_gates.act_for(session, entry.launcher_id, stage)
-            except (NotFound, NotAllowed) as condition:
-                said.append(str(condition))
-                continue
-            if session.get(Schedule, entry.stage_id) is None:
-                session.add(Schedule(
-                    campaign_stage_id=entry.stage_id, experiment=stage.experiment, cron=entry.cron, time_zone=zone,
-                    launcher=entry.launcher_id, next_at=next_at, creator=actor.experimenter_id, created=now,
-                    updater=actor.experimenter_id, updated=now))
-                _record(session, "schedule.set", now, actor.username, stage, cron=entry.cron, time_zone=zone,
-                        imported=True)
-    return said
 
 
 # ------------------------------------------------------------------------------------------- by agents
