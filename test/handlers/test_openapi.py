@@ -157,6 +157,13 @@ def test_what_is_said_of_answers_belongs_to_a_route():
     assert set(openapi.ANSWERS) <= {route.name for route in ROUTES}
 
 
+def test_what_a_route_does_is_said_in_whole_sentences():
+    """Also where its docstring has several lines; marks of code are for readers of code."""
+    said = {route.name: openapi.summary_of(route) for route in ROUTES}
+
+    assert [name for name, text in said.items() if not text.endswith(".") or "`" in text] == []
+
+
 def test_a_change_is_never_described_as_a_get():
     """Programs that read the document do not change anything by looking."""
     assert not [route.name for route in ROUTES if route.changes and "get" in openapi.path_item(route)]

@@ -216,7 +216,7 @@ def login_setup_log(call: Call) -> Answer:
     row = login_setup_tests.get(call.core, *which.values())
     piece = login_setup_tests.read_log(call.core, *which.values())
     here = call.url("login_setup", login_setup_id=setup.login_setup_id)
-    facts = [f"{row.plan['host'] or 'this host'} as {row.plan['account'] or 'the service'}", "no jobs"]
+    facts = [f"{row.plan['host'] or 'this host'} as {row.plan['account'] or 'the service'}", "starts no jobs"]
     return Page({
         "title": f"Test of {setup.name}", "state_now": _STATES[row.state],
         "path": [{"text": "Login setups", "url": call.url("login_setups")}, {"text": setup.name, "url": here}],

@@ -326,8 +326,9 @@ def group_of(route: Route) -> str:
 
 
 def summary_of(route: Route) -> str:
-    """The first line of what the handler says of itself."""
-    return ((route.handler.__doc__ or "").strip().splitlines() or [route.name.replace("_", " ")])[0]
+    """The first paragraph of what the handler says of itself, without the marks of code."""
+    said = " ".join((route.handler.__doc__ or "").strip().split("\n\n")[0].split())
+    return said.replace("``", "") or route.name.replace("_", " ")
 
 
 def right_of(route: Route) -> str:

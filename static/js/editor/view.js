@@ -65,8 +65,8 @@ export class View {
     const height = isHome ? SIZE.pill : SIZE.height;
     const parts = {
       face: svg("rect", { class: "face", width: SIZE.width, height, rx: isHome ? height / 2 : 5 }),
-      name: svg("text", { class: "name", x: isHome ? SIZE.width / 2 : 12, y: isHome ? 19 : 22 }),
-      more: svg("text", { x: isHome ? SIZE.width / 2 : 12, y: isHome ? 34 : 40 }),
+      name: svg("text", { class: "name", x: isHome ? "50%" : 8, y: isHome ? 19 : 22 }),
+      more: svg("text", { x: isHome ? "50%" : 8, y: isHome ? 34 : 40 }),
       title: svg("title"),
     };
     const marks = isHome ? [] : [
@@ -74,7 +74,8 @@ export class View {
       svg("path", { class: "alarm", d: `M${SIZE.width - 22} 8h14v14h-14z` }),
       svg("text", { class: "alarm__mark", x: SIZE.width - 15, y: 19 }, "!")];
     parts.element = svg("g", { class: `node ${isHome ? "node--home" : ""}`, "data-node": id, role: "button" },
-      parts.title, parts.face, parts.name, parts.more, ...marks);
+      // An svg lets nothing out: letters of long names may be wider than most.
+      parts.title, parts.face, svg("svg", { x: 4, width: SIZE.width - 8, height }, parts.name, parts.more), ...marks);
     return parts;
   }
 
@@ -101,7 +102,7 @@ export class View {
     const { element, ...parts } = this.nodes.get(id);
     const troubles = this.marks.problems.get(id) ?? [];
     const chosen = this.marks.selected.has(id);
-    for (const [part, text] of [["name", clip(name, 20)], ["more", clip(more, id === "home" ? 21 : 23)], ["title", [name, ...troubles].join("\n")]]) {
+    for (const [part, text] of [["name", clip(name, 18)], ["more", clip(more, 21)], ["title", [name, ...troubles].join("\n")]]) {
       if (parts[part].textContent !== text) parts[part].textContent = text;
     }
     element.classList.toggle("node--chosen", chosen);

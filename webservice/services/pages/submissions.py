@@ -680,7 +680,7 @@ def _job_facts(job: Job) -> list[dict[str, Any]]:
         return "" if value is None else str(timedelta(seconds=round(value)))
 
     used = "" if job.memory_used_mb is None else f"{job.memory_used_mb:,} MB"
-    asked = "" if job.memory_asked_mb is None else f"of {job.memory_asked_mb:,} MB asked"
+    asked = "" if job.memory_asked_mb is None else f"{'of ' if used else ''}{job.memory_asked_mb:,} MB asked"
     efficiency = f"{100 * job.cpu_seconds / job.wall_seconds:.0f} %" if job.cpu_seconds and job.wall_seconds else ""
     return [
         {"label": "Memory", "value": f"{used} {asked}".strip()},
