@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from poms.webservice.config import Settings, split_listen
 from poms.webservice.errors import ConfigurationError
 from poms.webservice.server import SHUTDOWN_SECONDS, shown_address
+from poms.webservice.stopping import StopSignal
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +103,10 @@ class Keeper:
 
     def run(self, *, on_ready: Callable[[str], None]) -> int:
         """Start all, say so with the line in which the first says it, replace those that die; the exit status."""
-        stopping = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopping.set())
+        with StopSignal() as stop:
+            return self._run(stop, on_ready)
+
+    def _run(self, stop: StopSignal, on_ready: Callable[[str], None]) -> int:
         # Its writing end is ours alone, and closed by the kernel when we end.
         lifeline, ours = os.pipe()
         try:
@@ -115,7 +117,7 @@ class Keeper:
                 ended = [process.wait() for process, line in zip(self._running.values(), said, strict=True) if not line]
                 return ended[0] or 1
             on_ready(said[0])
-            self._keep(stopping, lifeline)
+            self._keep(stop, lifeline)
             return 0
         finally:
             self._stop()
@@ -133,10 +135,10 @@ class Keeper:
         line = process.stdout.readline()
         return line if line.startswith(READY) else ""
 
-    def _keep(self, stopping: threading.Event, lifeline: int) -> None:
+    def _keep(self, stop: StopSignal, lifeline: int) -> None:
         failures = dict.fromkeys(self._running, 0)
         due: dict[int, float] = {}
-        while not stopping.wait(LOOK_SECONDS):
+        while not stop.wait(LOOK_SECONDS):
             now = time.monotonic()
             for place, process in list(self._running.items()):
                 if place in due and now >= due[place]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,6 +17,7 @@ from cheroot import wsgi
 
 from poms.webservice.config import WebSettings, split_listen
 from poms.webservice.errors import ConfigurationError
+from poms.webservice.stopping import StopSignal
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +103,10 @@ class Server(wsgi.Server):
     def run(self, application: Callable[..., Iterable[bytes]], *, on_ready: Callable[[], None]) -> None:
         """Answer requests until SIGTERM or SIGINT; those under way are finished first."""
         self.wsgi_app = application
-        stopping = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopping.set())
+        with StopSignal() as stop:
+            self._run(stop, on_ready)
+
+    def _run(self, stop: StopSignal, on_ready: Callable[[], None]) -> None:
         failure: list[BaseException] = []
 
         def serve() -> None:
@@ -114,7 +115,7 @@ class Server(wsgi.Server):
             except BaseException as error:  # noqa: B036 - told to the main thread, which ends the process
                 failure.append(error)
             finally:
-                stopping.set()
+                stop.set()
 
         # What was made for the start is here to stay: the collector need not look at it again and again.
         gc.collect()
@@ -122,7 +123,7 @@ class Server(wsgi.Server):
         thread = threading.Thread(target=serve, name="poms web server")
         thread.start()
         on_ready()
-        stopping.wait()
+        stop.wait()
         self.stop()
         thread.join()
         if failure:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import signal
 import socket
 import threading
 import uuid
@@ -26,6 +25,7 @@ from poms.webservice.model import Experiment
 from poms.webservice.services import housekeeping, job_archive, tasks, wrapup
 from poms.webservice.services.core import Core
 from poms.webservice.services.tasks import TaskLease
+from poms.webservice.stopping import StopSignal
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +69,6 @@ class Agent:
         for thread in list(self._threads.values()):
             thread.join(timeout_seconds)
         log.info("agent stopped", extra={"owner": self.owner})
-
-    def wait(self) -> None:
-        """Block until ``stop`` is asked for."""
-        self._stopping.wait()
-
-    def ask_to_stop(self) -> None:
-        self._stopping.set()
 
     def _spawn(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=name, daemon=True)
@@ -171,9 +164,8 @@ def active_experiments(core: Core) -> list[str]:
 def run(core: Core) -> None:
     """Run an agent until SIGTERM or SIGINT; returns after everything ended cleanly."""
     agent = Agent(core)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: agent.ask_to_stop())
-    log.info("agent started", extra={"owner": agent.owner})
-    agent.start()
-    agent.wait()
-    agent.stop()
+    with StopSignal() as stop:
+        log.info("agent started", extra={"owner": agent.owner})
+        agent.start()
+        stop.wait()
+        agent.stop()
