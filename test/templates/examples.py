@@ -1314,7 +1314,8 @@ def login_setup_log() -> dict[str, Any]:
         "title": "Test of sbndpro_gpvm_el9",
         "path": [{"text": "Login setups", "url": url("login_setups")}],
         "state_now": "Completed",
-        "facts": ["sbndgpvm05.fnal.gov as sbndpro", "starts no jobs", "Login and setup work, and jobsub_submit is there."],
+        "facts": ["sbndgpvm05.fnal.gov as sbndpro", "starts no jobs",
+                  "Login and setup work, and jobsub_submit is there."],
         "submission_id": None,
         "may": {"abort": False},
     }

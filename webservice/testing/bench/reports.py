@@ -59,7 +59,7 @@ class _Reports:
                 self._live = deque(session.execute(
                     select(Submission.submission_id, Submission.status_id)
                     .where(Submission.submission_id.in_(place.landmarks.live_submission_ids[:MOST_SUBMISSIONS]))
-                    .order_by(Submission.submission_id)).tuples())
+                    .order_by(Submission.submission_id)))
         finally:
             core.db.close()
 
