@@ -354,10 +354,9 @@ def _writer(column: Column[Any]) -> Callable[[Sequence[Any]], Iterable[str]]:
 
 
 def _numbers(values: Sequence[Any]) -> Iterable[str]:
-    nulls = values.count(None)
-    if not nulls:
-        return map(str, values)
-    return repeat(_NULL, nulls) if nulls == len(values) else [_NULL if each is None else str(each) for each in values]
+    if values.count(values[0]) == len(values):  # As most columns of many jobs have it.
+        return repeat(_NULL if values[0] is None else str(values[0]), len(values))
+    return [_NULL if each is None else str(each) for each in values] if None in values else map(str, values)
 
 
 def _texts(values: Sequence[str | None]) -> Iterable[str]:

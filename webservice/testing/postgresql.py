@@ -21,7 +21,7 @@ import psycopg2
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "shared_buffers=64MB",
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200",
          "deadlock_timeout=200ms", "log_min_messages=fatal", "autovacuum=off", "logging_collector=off")
 _UNPRIVILEGED = ("postgres", "nobody")
 START_SECONDS = 60
@@ -42,8 +42,11 @@ def find_programs() -> Path | None:
 
 
 @contextmanager
-def temporary_server(programs: Path) -> Iterator[str]:
-    """Run a server; yields its address for SQLAlchemy. It listens on loopback and on a socket of its own."""
+def temporary_server(programs: Path, *, memory: str = "64MB") -> Iterator[str]:
+    """Run a server; yields its address for SQLAlchemy. It listens on loopback and on a socket of its own.
+
+    ``memory`` is what its processes share of tables and indexes (``shared_buffers``).
+    """
     prefix, account = _as_somebody_else()
     base = Path(tempfile.mkdtemp(prefix="poms-postgresql-"))
     process: subprocess.Popen[bytes] | None = None
@@ -56,7 +59,7 @@ def temporary_server(programs: Path) -> Iterator[str]:
         _run([*prefix, str(programs / "initdb"), "-D", str(data), "-U", "poms", "--auth=trust", "--encoding=UTF8",
               "--locale=C", "--no-sync"], base)
         port = _free_port()
-        options = [part for option in _FAST for part in ("-c", option)]
+        options = [part for option in (*_FAST, f"shared_buffers={memory}") for part in ("-c", option)]
         with (base / "server.log").open("wb") as log:
             process = subprocess.Popen(
                 [*prefix, str(programs / "postgres"), "-D", str(data), "-k", str(base), "-p", str(port),

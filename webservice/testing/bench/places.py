@@ -34,6 +34,8 @@ from poms.webservice.testing.bench.shape import Landmarks, Scale
 START_SECONDS = 60
 DAEMON_SECONDS = 300
 THREADS = 16
+MEMORY = "1GB"
+"""As a small server for a service would have it; what tests run has much less, so that many fit on a machine."""
 
 INI = """\
 ; Made by bin/bench.
@@ -152,7 +154,7 @@ def database_server(wanted: str) -> Iterator[str]:
     if programs is None:
         raise ConfigurationError("PostgreSQL's initdb and postgres were not found: install PostgreSQL, or name a "
                                  "server with --database URL (sqlite:// works, but is not what budgets are for)")
-    with postgresql.temporary_server(programs) as url:
+    with postgresql.temporary_server(programs, memory=MEMORY) as url:
         yield url
 
 
