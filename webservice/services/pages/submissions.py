@@ -163,21 +163,27 @@ def submission_list(core: Core, actor: Actor, url: Url, *, sort: str = "", befor
     }
 
 
-def _with_names(session: Session, shown: Sequence[Submission], url: Url) -> list[dict[str, Any]]:
-    stages = dict(session.execute(select(CampaignStage.campaign_stage_id, CampaignStage.name).where(
-        CampaignStage.campaign_stage_id.in_({item.campaign_stage_id for item in shown}))).all())
-    return submission_rows(shown, names_of(session, [item.creator for item in shown]), stages, url)
+def _stages_of(session: Session, shown: Sequence[Submission]) -> dict[int, Any]:
+    """Name, role and owner of each stage of these submissions."""
+    rows = session.execute(
+        select(CampaignStage.campaign_stage_id, CampaignStage.name, CampaignStage.creator_role, CampaignStage.creator)
+        .where(CampaignStage.campaign_stage_id.in_({item.campaign_stage_id for item in shown})))
+    return {row.campaign_stage_id: row for row in rows}
+
+
+def _with_names(session: Session, shown: Sequence[Submission], stages: Mapping[int, Any],
+                url: Url) -> list[dict[str, Any]]:
+    return submission_rows(shown, names_of(session, [item.creator for item in shown]),
+                           {number: stage.name for number, stage in stages.items()}, url)
 
 
 def _as_listed(session: Session, actor: Actor, shown: Sequence[Submission], url: Url) -> list[dict[str, Any]]:
     """Rows with how far each is down its chain, and why the actor may not act on its jobs, '' if that is allowed."""
-    owners = {number: {"owner_role": role, "owner_id": creator} for number, role, creator in session.execute(
-        select(CampaignStage.campaign_stage_id, CampaignStage.creator_role, CampaignStage.creator)
-        .where(CampaignStage.campaign_stage_id.in_({item.campaign_stage_id for item in shown})))}
-    depths = _depths(session, shown)
-    return [{**row, "depth": depths.get(item.submission_id, 0),
-             "why_not": permissions.refusal(actor, "do", **owners[item.campaign_stage_id]) or ""}
-            for row, item in zip(_with_names(session, shown, url), shown, strict=True)]
+    stages, depths = _stages_of(session, shown), _depths(session, shown)
+    why_not = {number: permissions.refusal(actor, "do", owner_role=stage.creator_role, owner_id=stage.creator) or ""
+               for number, stage in stages.items()}
+    return [{**row, "depth": depths.get(item.submission_id, 0), "why_not": why_not[item.campaign_stage_id]}
+            for row, item in zip(_with_names(session, shown, stages, url), shown, strict=True)]
 
 
 def _depths(session: Session, shown: Sequence[Submission]) -> dict[int, int]:
@@ -203,7 +209,7 @@ def submission_pieces(core: Core, actor: Actor, url: Url, chosen: Chosen, size: 
             query = query.where(Submission.submission_id < before)
         with core.db.read() as session:
             shown = session.scalars(query.order_by(Submission.submission_id.desc()).limit(size)).all()
-            rows = _with_names(session, shown, url)
+            rows = _with_names(session, shown, _stages_of(session, shown), url)
         yield rows
         if len(shown) < size:
             return
