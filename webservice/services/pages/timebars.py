@@ -97,6 +97,7 @@ def job_bars(core: Core, actor: Actor, url: Url, submission_id: int, *, offset: 
                   "url": url("job", submission_id=submission_id, batch_id=job.batch_id), "more_url": "",
                   "pieces": bars.pieces(_job_steps(job, begin), begin, end, ends_at=job.ended_at)} for job in shown],
         "pager": {"text": f"{offset + 1:,} to {offset + len(shown):,}" if shown else "",
+                  "sorted": True,
                   "newer_url": url("time_bars", submission_id=submission_id, offset=max(0, offset - PAGE))
                   if offset else "",
                   "older_url": url("time_bars", submission_id=submission_id, offset=offset + PAGE) if more else ""}}
