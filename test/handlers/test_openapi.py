@@ -257,7 +257,10 @@ def test_no_request_is_an_internal_error_or_answered_otherwise_than_described(si
 
 
 def send(client: TestApp, sent):
-    """A request of the generator through the application, as it would come over the network."""
+    """A request of the generator through the application, as it would come over the network.
+
+    Servers leave out headers with an underscore, which an application could not tell from those with a dash.
+    """
     ready = requests.Request(sent["method"], sent["url"], **{
         name: sent[name] for name in ("headers", "params", "data", "files", "json", "cookies") if sent.get(name)}
     ).prepare()
@@ -265,5 +268,6 @@ def send(client: TestApp, sent):
     return client.request(path, method=ready.method, body=ready.body if isinstance(ready.body, bytes) else
                           (ready.body or "").encode(), headers={str(key): value if isinstance(value, str) else
                                                                  value.decode("latin-1")
-                                                                 for key, value in ready.headers.items()},
+                                                                 for key, value in ready.headers.items()
+                                                                 if "_" not in str(key)},
                           status="*", expect_errors=True)

@@ -30,6 +30,7 @@ from poms.webservice.services.pages import launches as launch_pages
 from poms.webservice.services.pages import stages as stage_pages
 from poms.webservice.services.pages import submissions as submission_pages
 from poms.webservice.services.pages import texts
+from poms.webservice.services.pages.common import job_label
 from poms.webservice.testing.statements import recorded
 from poms.webservice.testing.world import stage
 
@@ -577,8 +578,14 @@ def test_jobs_are_sorted_and_filtered(world, owner, submission):
     assert [row["memory_used_mb"] for row in by_memory["jobs"]] == [200, 100, 0]
 
 
+@pytest.mark.parametrize(("of", "label"), [("77@x", ".9"), ("77.0@x", ".9"), ("7@x", "77.9"), (None, "77.9")])
+def test_a_job_of_the_submissions_own_cluster_has_a_short_name(of, label):
+    """All others are told apart by their clusters: the jobs of a graph are all number 0."""
+    assert job_label("77.9@x", of) == label
+
+
 def test_jobs_are_in_the_order_of_their_numbers(world, owner, submission):
-    """Job 9 comes before job 10, on the page and from neighbour to neighbour."""
+    """Job 9 comes before job 10, on the page and from neighbour to neighbour; those of another cluster say of which."""
     job = row_of(world, Job, submission_id=submission)
     add_copies(world, job, 2, batch_id=lambda number: ["77.10@x", "77.9@x"][number],
                state=lambda number: int(JobState.HELD))
@@ -586,7 +593,7 @@ def test_jobs_are_in_the_order_of_their_numbers(world, owner, submission):
     page = submission_pages.submission_page(world.core, owner, url, submission, state="Held")
     ninth = submission_pages.job_page(world.core, owner, url, submission, "77.9@x")
 
-    assert [row["label"] for row in page["jobs"]] == [".9", ".10"]
+    assert [row["label"] for row in page["jobs"]] == ["77.9", "77.10"]
     assert arguments_of(ninth["siblings"]["next_url"])["batch_id"] == "77.10@x"
     assert ninth["siblings"]["previous_url"] == ""
 

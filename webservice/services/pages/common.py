@@ -67,6 +67,12 @@ def job_order() -> tuple[Any, Any]:
     return func.length(Job.batch_id), Job.batch_id
 
 
+def job_label(batch_id: str, of: str | None) -> str:
+    """``.7`` for job 7 of the cluster by which a submission is known, ``123.7`` for one of another cluster."""
+    cluster, _, number = batch_id.partition("@")[0].partition(".")
+    return f".{number}" if cluster == (of or "").partition("@")[0].partition(".")[0] else f"{cluster}.{number}"
+
+
 def job_counts(row: Submission | CampaignStage | Row[Any], *, located: bool = False) -> dict[str, int]:
     """Jobs by state of a submission or a stage, or of a row with its columns ``JOB_WORDS``.
 

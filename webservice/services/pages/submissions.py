@@ -45,6 +45,7 @@ from poms.webservice.services.pages.common import (
     created_since,
     happened,
     job_counts,
+    job_label,
     job_order,
     names_of,
     page_of,
@@ -466,12 +467,13 @@ def _jobs_face(session: Session, item: Submission, url: Url, _launch: Any, _snap
     kept = {name: value for name, value in (("state", state), ("sort", sort)) if value}
     choices = [("All", "", sum(counts.values()))] + [(word, word, count) for word, count in counts.items()]
     return {
-        "jobs": [job_row(job, url) for job in shown], "job_counts": counts,
+        "jobs": [job_row(job, url, item.jobsub_job_id) for job in shown], "job_counts": counts,
         "archive": archive_of(None if rows else session.get(JobSummary, number), url),
         "job_states": [{"label": f"{label} {count:,}", "url": url("submission", submission_id=number,
                                                                   **({"state": word} if word else {})),
                         "current": word == state} for label, word, count in choices],
         "pager": {"text": f"{offset + 1:,} to {offset + len(shown):,}" if shown else "",
+                  "sorted": True,
                   "newer_url": url("submission", submission_id=number, **kept, offset=max(0, offset - PAGE))
                   if offset else "",
                   "older_url": url("submission", submission_id=number, **kept, offset=offset + PAGE) if more else ""},
@@ -502,10 +504,10 @@ def job_pieces(core: Core, url: Url, submission_id: int, *, state: str = "", sor
         offset += size
 
 
-def job_row(job: Job, url: Url) -> dict[str, Any]:
-    """One job as lists show it; ``why`` is the cause of trouble in words."""
+def job_row(job: Job, url: Url, of: str | None = None) -> dict[str, Any]:
+    """One job as lists show it; ``why`` is the cause of trouble in words, ``of`` the batch id of its submission."""
     return {
-        "batch_id": job.batch_id, "label": "." + job.batch_id.partition("@")[0].partition(".")[2],
+        "batch_id": job.batch_id, "label": job_label(job.batch_id, of),
         "url": url("job", submission_id=job.submission_id, batch_id=job.batch_id),
         "state": STATE_WORDS[JobState(job.state)], "why": job_cause(job), "site": job.site, "node": job.node,
         "memory_used_mb": job.memory_used_mb, "memory_asked_mb": job.memory_asked_mb,

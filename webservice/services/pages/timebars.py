@@ -24,7 +24,7 @@ from poms.webservice.rules import bars
 from poms.webservice.rules.permissions import Actor
 from poms.webservice.rules.statuses import LIVE, Status
 from poms.webservice.services.core import Core
-from poms.webservice.services.pages.common import STATE_WORDS, Url, job_order
+from poms.webservice.services.pages.common import STATE_WORDS, Url, job_label, job_order
 from poms.webservice.services.pages.submissions import load_submission
 from poms.webservice.services.pages.timeline import window
 
@@ -93,7 +93,8 @@ def job_bars(core: Core, actor: Actor, url: Url, submission_id: int, *, offset: 
             *([{"text": campaign.name, "url": url("campaign", campaign_id=campaign.campaign_id)}] if campaign else []),
             {"text": stage.name, "url": url("stage", campaign_stage_id=stage.campaign_stage_id)},
             {"text": f"Submission {submission_id}", "url": here}]},
-        "bars": [{"id": job.batch_id, "name": job.batch_id, "note": job.site, "state": STATE_WORDS[JobState(job.state)],
+        "bars": [{"id": job.batch_id, "name": job_label(job.batch_id, item.jobsub_job_id), "note": job.site,
+                  "state": STATE_WORDS[JobState(job.state)],
                   "url": url("job", submission_id=submission_id, batch_id=job.batch_id), "more_url": "",
                   "pieces": bars.pieces(_job_steps(job, begin), begin, end, ends_at=job.ended_at)} for job in shown],
         "pager": {"text": f"{offset + 1:,} to {offset + len(shown):,}" if shown else "",
