@@ -102,7 +102,7 @@ export class View {
     const { element, ...parts } = this.nodes.get(id);
     const troubles = this.marks.problems.get(id) ?? [];
     const chosen = this.marks.selected.has(id);
-    for (const [part, text] of [["name", clip(name, 18)], ["more", clip(more, 21)], ["title", [name, ...troubles].join("\n")]]) {
+    for (const [part, text] of [["name", clip(name, 16)], ["more", clip(more, id === "home" ? 23 : 19)], ["title", [name, ...troubles].join("\n")]]) {
       if (parts[part].textContent !== text) parts[part].textContent = text;
     }
     element.classList.toggle("node--chosen", chosen);
